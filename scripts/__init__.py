@@ -1,0 +1,1 @@
+"""One module a command, thin: what the Makefile's targets call."""

@@ -1,0 +1,30 @@
+"""Write the hashed locks under requirements/ from pyproject.toml's groups: `make lock`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCKS = {"train": None, "dev": "train", "uv": None}
+"""Each lock, and the lock whose versions it must agree with."""
+
+
+def main() -> int:
+    """Compile every lock for all supported Pythons and platforms, naming no package host."""
+    for group, agrees_with in LOCKS.items():
+        command = ["uv", "pip", "compile", "pyproject.toml", "--group", group, "--quiet"]
+        command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest"]
+        command += ["--generate-hashes", "--no-emit-index-url", "--no-annotate"]
+        command += ["--custom-compile-command", "make lock", "--upgrade"]
+        if agrees_with:
+            command += ["--constraint", f"requirements/{agrees_with}.txt"]
+        command += ["--output-file", f"requirements/{group}.txt"]
+        print(f"requirements/{group}.txt", file=sys.stderr)
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if status:
+            return status
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

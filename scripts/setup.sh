@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs a hashed lock into the project's virtual environment: scripts/setup.sh requirements/train.txt
+# uv does it where it is there or can be had; plain pip does it otherwise. NO_UV=1 asks for plain pip.
+set -euo pipefail
+lock=$1
+python=${PYTHON:-python3}
+venv=${VENV:-.venv}
+
+fail() { echo "setup: $1" >&2; exit 2; }
+
+command -v "$python" >/dev/null || fail "no $python on this machine; name one with PYTHON=..."
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
+  fail "$("$python" --version) is not supported: 3.11, 3.12 or 3.13 is; name one with PYTHON=..."
+
+if [ ! -x "$venv/bin/python" ]; then
+  "$python" -m venv "$venv" || fail "$python -m venv failed (on Debian: apt install python3-venv)"
+fi
+
+find_uv() {
+  [ -z "${NO_UV:-}" ] || return 1
+  command -v uv && return
+  [ -x "$venv/bin/uv" ] ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+      --requirement requirements/uv.txt >&2 || return 1
+  echo "$venv/bin/uv"
+}
+
+if uv=$(find_uv); then
+  echo "Installing $lock into $venv with uv (about a minute, once) ..." >&2
+  # Compiled now, or every start would pay for it.
+  VIRTUAL_ENV=$venv "$uv" pip install --quiet --compile-bytecode --require-hashes --requirement "$lock"
+else
+  echo "Installing $lock into $venv with pip (about two minutes, once) ..." >&2
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+    --requirement "$lock"
+fi
