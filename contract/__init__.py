@@ -1,0 +1,1 @@
+"""What the rooms agree on: the settings and the error tree."""

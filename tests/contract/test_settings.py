@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from contract.errors import SettingsError
+from contract.settings import PROJECT, load
+from tests.project import write_settings
+
+
+def test_the_projects_settings_are_read_and_frozen() -> None:
+    settings = load()
+
+    assert settings.data.label == "SalePrice"
+    assert len(settings.data.none_is_a_category) == 14
+    assert settings.root == PROJECT
+    with pytest.raises(ValidationError):
+        settings.data.label = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"labl": "x"}}, "data.labl: unknown setting; did you mean label?"),
+        ({"trainning": {"seed": 1}}, "trainning: unknown setting; did you mean training?"),
+        ({"data": {"seed": "42"}}, "data.seed: input should be a valid integer, not '42'"),
+        ({"data": {"seed": 1.5}}, "data.seed: input should be a valid integer"),
+        ({"data": {"validation_share": 1.5}}, "data.validation_share: input should be less than 1"),
+        ({"data": {"codes": "MSSubClass"}}, "data.codes: input should be a valid array"),
+        ({"features": {"neighbours": 0}}, "features.neighbours: input should be greater than"),
+        (
+            {"training": {"metric": "MAE"}},
+            "training.metric: input should be 'RMSE', 'MAPE' or 'R2'",
+        ),
+        ({"training": {"families": []}}, "training.families: "),
+        ({"grids__ridge": {"alpha": 3}}, "grids.ridge.alpha: input should be a valid array, not 3"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_its_key(
+    tmp_path: Path, changes: dict[str, dict[str, object]], message: str
+) -> None:
+    file = write_settings(tmp_path, **changes)
+
+    with pytest.raises(SettingsError) as caught:
+        load(file)
+
+    assert str(caught.value).startswith(f"settings.toml: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('[data]\ntrain = "a.csv"')
+
+    with pytest.raises(SettingsError, match=r"data\.label: is not set"):
+        load(tmp_path / "settings.toml")
+
+
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("[data\n")
+
+    with pytest.raises(SettingsError, match="not readable as TOML"):
+        load(tmp_path / "settings.toml")
+    with pytest.raises(SettingsError, match="no such file"):
+        load(tmp_path / "other.toml")
+
+
+def test_the_environment_wins_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_settings(tmp_path)
+    monkeypatch.setenv("STACK_DATA__LABEL", "Price")
+    monkeypatch.setenv("STACK_FEATURES__NEIGHBOURS", "7")
+    monkeypatch.setenv("STACK_TRAINING__FAMILIES", '["xgboost", "ridge"]')
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5999")
+
+    settings = load(file)
+
+    assert settings.data.label == "Price"
+    assert settings.data.id == "Id"  # the table's other keys stay
+    assert settings.features.neighbours == 7
+    assert settings.training.families == ("xgboost", "ridge")
+    assert settings.store_uri == "http://127.0.0.1:5999"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("STACK_DATA__LABL", "x", "environment: STACK_DATA__LABL: unknown setting; did you mean"),
+        ("STACK_DTA__LABEL", "x", "environment: STACK_DTA__LABEL: unknown setting; did you mean"),
+        (
+            "STACK_FEATURES__NEIGHBOURS",
+            "x",
+            "environment: STACK_FEATURES__NEIGHBOURS: input should",
+        ),
+        (
+            "STACK_DATA__CODES",
+            "a,b",
+            "environment: STACK_DATA...: can't be read; a list is written",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    file = write_settings(tmp_path)
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        load(file)
+
+    assert str(caught.value).startswith(message)
+
+
+def test_relative_paths_start_at_the_settings_folder(tmp_path: Path) -> None:
+    settings = load(write_settings(tmp_path))
+
+    assert settings.path("data/train.csv") == str(tmp_path / "data/train.csv")
+    assert settings.path("s3://bucket/train.csv") == "s3://bucket/train.csv"
+    assert settings.store_uri == f"sqlite:///{tmp_path}/.local/mlflow.db"
