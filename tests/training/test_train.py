@@ -1,0 +1,207 @@
+"""The whole grid on the real data, tracked in a real store: what a user finds there afterwards."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from numpy.testing import assert_allclose
+from sklearn.linear_model import ElasticNet, Ridge
+from xgboost import XGBRegressor
+
+from contract.settings import PROJECT, Settings
+from tests.project import Recorder
+from training.data import read_training, split
+from training.features import fit_features, fit_scaler
+from training.metrics import eval_metrics
+from training.train import Result
+
+Ames = tuple[Settings, Result, Recorder]
+
+
+@pytest.fixture(scope="module")
+def client(ames: Ames) -> MlflowClient:
+    mlflow.set_tracking_uri(ames[1].tracking_uri)
+    return MlflowClient()
+
+
+@pytest.fixture(scope="module")
+def parent(ames: Ames, client: MlflowClient) -> Run:
+    return client.get_run(ames[1].parent_run_id)
+
+
+@pytest.fixture(scope="module")
+def children(client: MlflowClient, parent: Run) -> list[Run]:
+    of_parent = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    return list(client.search_runs([parent.info.experiment_id], of_parent, max_results=200))
+
+
+def _artifact(run: Run, name: str) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=name))
+
+
+def test_every_combination_is_a_finished_run_below_one_parent(
+    client: MlflowClient, parent: Run, children: list[Run]
+) -> None:
+    assert len(children) == 78
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    assert len({tuple(sorted(run.data.params.items())) for run in children}) == 78
+    families = pd.Series([run.data.params["family"] for run in children]).value_counts()
+    assert dict(families) == {"ridge": 6, "elasticnet": 18, "xgboost": 54}
+    every = client.search_runs([parent.info.experiment_id], max_results=200)
+    assert len(every) == 79
+
+
+def test_a_run_says_what_was_trained_on_what_by_which_code(children: list[Run]) -> None:
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    for run in children:
+        assert set(run.data.metrics) >= {"RMSE", "MAPE", "R2", "fit_seconds"}
+        assert run.data.metrics["fit_seconds"] > 0
+        assert run.data.tags["mlflow.source.git.commit"] == commit
+        inputs = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+        assert set(inputs) == {"training", "validation"}
+        assert json.loads(inputs["training"].profile)["num_rows"] == 1172
+        assert json.loads(inputs["validation"].profile)["num_rows"] == 293
+        assert inputs["training"].source.count("train.csv")
+
+
+def test_every_model_predicts_from_raw_rows_what_its_metrics_came_from(
+    ames: Ames, children: list[Run]
+) -> None:
+    """All 78: the rows as plain pandas reads them, asked through MLflow."""
+    settings, result, _ = ames
+    parts = split(read_training(settings), settings)
+    raw = pd.read_csv(PROJECT / "data/train.csv").loc[parts.X_val.index]
+    raw = raw.drop(columns=["Id", "SalePrice"])
+    metrics = {entry.run_id: entry.metrics for entry in result.leaderboard}
+    for run in children:
+        model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+        found = eval_metrics(parts.y_val, model.predict(raw))
+        for name, value in metrics[run.info.run_id].items():
+            assert found[name] == pytest.approx(value, rel=1e-9), run.info.run_name
+            assert run.data.metrics[name] == pytest.approx(value, rel=1e-12)
+
+
+def test_a_model_is_saved_without_pickle_and_with_all_that_it_needs(ames: Ames) -> None:
+    for family in ("ridge", "elasticnet", "xgboost"):
+        entry = next(one for one in ames[1].leaderboard if one.family == family)
+        folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{entry.run_id}/model"))
+        model = mlflow.models.Model.load(str(folder))
+
+        assert model.flavors["sklearn"]["serialization_format"] == "skops"
+        assert not [file for file in folder.rglob("*") if file.suffix in {".pkl", ".pickle", ".py"}]
+        columns = {column.name: column for column in model.signature.inputs.inputs}
+        assert len(columns) == 79
+        assert str(columns["LotArea"].type) == "DataType.long"
+        assert columns["LotArea"].required
+        assert str(columns["LotFrontage"].type) == "DataType.double"
+        assert not columns["LotFrontage"].required
+        assert str(columns["MSZoning"].type) == "DataType.string"
+        example = model.load_input_example(str(folder))
+        assert list(example) == list(columns)
+        requirements = (folder / "requirements.txt").read_text().split()
+        assert all("==" in requirement for requirement in requirements)
+        names = {requirement.split("==")[0] for requirement in requirements}
+        assert {"mlflow", "scikit-learn", "skops", "pandas", "numpy"} <= names
+        assert bool(names & {"xgboost", "xgboost-cpu"}) == (family == "xgboost")
+
+
+def test_the_parent_holds_the_data_once(ames: Ames, parent: Run, children: list[Run]) -> None:
+    settings, _, _ = ames
+    train, val, test = (
+        pd.read_csv(_artifact(parent, f"{n}.csv")) for n in ("train", "val", "test")
+    )
+
+    assert (len(train), len(val), len(test)) == (1172, 293, 1465)
+    parts = split(read_training(settings), settings)
+    assert train["SalePrice"].tolist() == parts.y_train.tolist()
+    assert val["SalePrice"].tolist() == parts.y_val.tolist()
+    assert test["SalePrice"].notna().all()
+    assert parent.data.tags["data.digest"] == parts.digest
+    assert not MlflowClient().list_artifacts(children[0].info.run_id)
+
+
+def test_the_parent_holds_the_leaderboard_the_settings_and_the_code(
+    ames: Ames, parent: Run
+) -> None:
+    _, result, _ = ames
+    client = MlflowClient()
+    board = client.load_table(parent.info.experiment_id, "leaderboard.json", [parent.info.run_id])
+
+    assert board["run_id"].tolist() == [entry.run_id for entry in result.leaderboard]
+    assert board["RMSE"].is_monotonic_increasing
+    assert board["rank"].tolist() == list(range(1, 79))
+    settings = json.loads(_artifact(parent, "settings.json").read_text())
+    assert settings["data"]["label"] == "SalePrice"
+    code = _artifact(parent, "code")
+    for file in ("training/train.py", "training/families/ridge.py", "contract/settings.py"):
+        assert (code / file).read_text() == (PROJECT / file).read_text()
+
+
+def test_the_winner_is_scored_once_on_rows_that_nothing_was_trained_on(
+    ames: Ames, client: MlflowClient, parent: Run, children: list[Run]
+) -> None:
+    _, result, _ = ames
+    assert result.winner.metrics["RMSE"] == min(run.data.metrics["RMSE"] for run in children)
+    assert parent.data.tags["winner"] == result.winner.run_id
+    scored = [run for run in children if "test_RMSE" in run.data.metrics]
+    assert [run.info.run_id for run in scored] == [result.winner.run_id]
+
+    raw = pd.read_csv(PROJECT / "data/test.csv")
+    prices = pd.read_csv(PROJECT / "data/test_prices.csv").set_index("Id")["SalePrice"]
+    model = mlflow.pyfunc.load_model(f"runs:/{result.winner.run_id}/model")
+    by_hand = eval_metrics(prices[raw["Id"]], model.predict(raw))
+
+    assert result.test is not None
+    for name in ("RMSE", "MAPE", "R2"):
+        assert result.test[name] == pytest.approx(by_hand[name], rel=1e-9)
+        assert scored[0].data.metrics[f"test_{name}"] == pytest.approx(by_hand[name], rel=1e-9)
+        assert parent.data.metrics[f"test_{name}"] == pytest.approx(by_hand[name], rel=1e-9)
+
+
+def test_progress_tells_each_combination_and_the_best_so_far(ames: Ames) -> None:
+    _, result, recorder = ames
+
+    assert recorder.total == len(recorder.entries) == 78
+    assert recorder.rows == (1172, 293, 1465)
+    best = [entry.metrics["RMSE"] for entry in recorder.bests]
+    seen = pd.Series([entry.metrics["RMSE"] for entry in recorder.entries])
+    assert_allclose(best, seen.cummin())
+    assert recorder.bests[-1] == result.winner
+
+
+def test_the_figures_are_those_of_separate_fits(ames: Ames) -> None:
+    """An estimator of its own for a combination of each family, on the same matrix."""
+    settings, result, _ = ames
+    parts = split(read_training(settings), settings)
+    features = fit_features(parts.X_train, settings)
+    rows, judges = features.transform(parts.X_train), features.transform(parts.X_val)
+    scaler = fit_scaler(rows, features)
+    scaled, scaled_judges = scaler.transform(rows).astype(float), scaler.transform(judges)
+    peers: dict[str, tuple[Any, Any, Any]] = {
+        "ridge alpha=10 fit_intercept=True": (Ridge(alpha=10), scaled, scaled_judges),
+        "elasticnet alpha=1 fit_intercept=True l1_ratio=0.5": (
+            ElasticNet(alpha=1, l1_ratio=0.5),
+            scaled,
+            scaled_judges,
+        ),
+        "xgboost learning_rate=0.1 max_depth=3 n_estimators=100 subsample=0.8": (
+            XGBRegressor(
+                n_estimators=100, learning_rate=0.1, max_depth=3, subsample=0.8, random_state=42
+            ),
+            rows,
+            judges,
+        ),
+    }
+    found = {entry.name: entry.metrics for entry in result.leaderboard}
+    for name, (model, X, X_val) in peers.items():
+        predictions = model.fit(X, parts.y_train).predict(X_val)
+        expected = eval_metrics(parts.y_val, predictions)
+        assert found[name]["RMSE"] == pytest.approx(expected["RMSE"], rel=1e-9), name

@@ -1,0 +1,1 @@
+"""From a table to tracked runs: split, features, the families' grids, the record in MLflow."""

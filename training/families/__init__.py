@@ -1,0 +1,33 @@
+"""The families of models, by the names that settings.toml uses."""
+
+import importlib
+
+from contract.errors import FamilyError
+from training.families.base import Family, Fit, Regressor
+
+__all__ = ["FAMILIES", "Family", "Fit", "Regressor", "load_family"]
+
+FAMILIES = {
+    "ridge": "training.families.ridge:RidgeFamily",
+    "elasticnet": "training.families.elasticnet:ElasticNetFamily",
+    "xgboost": "training.families.xgb:XGBoostFamily",
+}
+"""Where each family is; loaded when it is asked for, as some bring libraries that load slowly."""
+
+
+def load_family(name: str) -> Family:
+    """Return the family of this name.
+
+    Raises:
+        FamilyError: There is none of this name, or what is there is no complete family.
+    """
+    if name not in FAMILIES:
+        raise FamilyError(f"training.families: no family {name!r}; there are {', '.join(FAMILIES)}")
+    module, _, attribute = FAMILIES[name].partition(":")
+    try:
+        family = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise FamilyError(f"{FAMILIES[name]}: not to be loaded as a family: {error}") from error
+    if not isinstance(family, Family):
+        raise FamilyError(f"{FAMILIES[name]}: a family is a subclass of training.families.Family")
+    return family

@@ -1,0 +1,126 @@
+"""From raw rows to the matrix that the families learn from.
+
+Everything is learned from the rows that are given to `fit_features`, which are the training rows,
+and is made of scikit-learn's own parts, each of which has a counterpart in ONNX. Two choices follow
+from that: numbers become float32 first of all (the imputer's counterpart takes nothing else, and
+neighbours' ties must fall the same way), and in text a missing value is the empty text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.utils import check_array
+
+from contract.settings import Settings
+from training.tables import is_text
+
+Matrix = NDArray[np.float32] | NDArray[np.float64]
+"""Rows x encoded columns."""
+Vector = NDArray[np.floating]
+"""A label or a prediction a row."""
+
+TRUSTED_TYPES = ("numpy.dtype", "sklearn.utils.validation.check_array")
+"""What skops must be told to trust when it loads these features: names, no code of ours."""
+
+BLANK = ""
+"""A missing value in a text column, once it has been read."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The raw columns by how they are treated."""
+
+    numbers: list[str]
+    codes: list[str]
+    text: list[str]
+    optional_text: list[str]
+    """Text in which a missing value is a category of its own."""
+
+    @classmethod
+    def of(cls, X: pd.DataFrame, settings: Settings) -> "Columns":
+        """Sort a table's columns by type and settings, keeping their order."""
+        names = [str(column) for column in X]
+        text = [c for c in names if is_text(X[c])]
+        codes = [c for c in settings.data.codes if c in X and c not in text]
+        optional = [c for c in text if c in settings.data.none_is_a_category]
+        return cls(
+            numbers=[c for c in names if c not in text and c not in codes],
+            codes=codes,
+            text=[c for c in text if c not in optional],
+            optional_text=optional,
+        )
+
+
+def fit_features(X_train: pd.DataFrame, settings: Settings) -> ColumnTransformer:
+    """Learn imputation, modes and categories from the training rows.
+
+    Returns:
+        A fitted transformer from raw rows to a float32 matrix: the numbers first, as they are, then
+        a column of 0 and 1 for each category. A category that it doesn't know is 0 in all of them.
+    """
+    columns = Columns.of(X_train, settings)
+    missing = settings.data.missing
+    steps = [
+        ("numbers", _numbers(X_train[columns.numbers], settings), columns.numbers),
+        ("codes", Pipeline([("read", _as("float64")), *_modes(np.nan)]), columns.codes),
+        ("text", Pipeline([*_blanks(missing), *_modes(BLANK)]), columns.text),
+        ("optional", Pipeline([*_blanks(missing), ("onehot", _onehot())]), columns.optional_text),
+    ]
+    transformer = ColumnTransformer(
+        [step for step in steps if step[2]], verbose_feature_names_out=False
+    )
+    return transformer.fit(X_train)
+
+
+def fit_scaler(matrix: Matrix, features: ColumnTransformer) -> ColumnTransformer:
+    """Learn to scale the numbers, which come first in the matrix; the categories stay 0 and 1.
+
+    For linear families alone: rounding at a tree's thresholds changes its answers.
+    """
+    numbers = features.output_indices_.get("numbers", slice(0))
+    positions = list(range(numbers.stop))
+    scaler = ColumnTransformer([("numbers", StandardScaler(), positions)], remainder="passthrough")
+    return scaler.fit(matrix)
+
+
+def _numbers(X: pd.DataFrame, settings: Settings) -> FrozenEstimator:
+    """Fit the imputer on the donors alone: each row is compared with each of them."""
+    donors = min(settings.features.max_donors, len(X))
+    chosen = X if donors == len(X) else X.sample(donors, random_state=settings.data.seed)
+    imputer = KNNImputer(n_neighbors=settings.features.neighbours, keep_empty_features=True)
+    pipeline = Pipeline([("read", _as("float32")), ("impute", imputer)])
+    return FrozenEstimator(pipeline.fit(chosen) if len(X.columns) else pipeline)
+
+
+def _as(dtype: str) -> FunctionTransformer:
+    return FunctionTransformer(
+        check_array,
+        kw_args={"dtype": dtype, "ensure_all_finite": "allow-nan"},
+        feature_names_out="one-to-one",
+    )
+
+
+def _blanks(missing: Sequence[str]) -> list[tuple[str, SimpleImputer]]:
+    """Turn whatever says 'missing' into the empty text: NaN, None (JSON), the markers."""
+    markers = [np.nan, None, *(text for text in missing if text != BLANK)]
+    return [
+        (f"blank_{i}", SimpleImputer(missing_values=m, strategy="constant", fill_value=BLANK))
+        for i, m in enumerate(markers)
+    ]
+
+
+def _modes(missing: float | str) -> list[tuple[str, object]]:
+    mode = SimpleImputer(missing_values=missing, strategy="most_frequent", keep_empty_features=True)
+    return [("impute", mode), ("onehot", _onehot())]
+
+
+def _onehot() -> OneHotEncoder:
+    return OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
