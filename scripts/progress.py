@@ -1,0 +1,78 @@
+"""How a training shows that it goes on: a bar on a terminal, else one line a combination."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from scripts.console import say
+from training.train import Entry
+from training.train import Progress as Watcher
+
+
+@contextmanager
+def watch(metric: str) -> Iterator[Watcher]:
+    """Return the watcher that fits standard error."""
+    if not sys.stderr.isatty():
+        yield Lines(metric)
+        return
+    columns = (
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[best]}"),
+        TextColumn("[dim]{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield Bar(progress, metric)
+
+
+class Lines:
+    """One plain line a combination."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric, self._done, self._total = metric, 0, 0
+
+    def started(self, total: int, train_rows: int, val_rows: int, test_rows: int) -> None:
+        """Say what is about to be done."""
+        self._total = total
+        say(summary(total, train_rows, val_rows, test_rows))
+
+    def tracked(self, entry: Entry, best: Entry) -> None:
+        """Say what came of a combination."""
+        self._done += 1
+        value, top = (value_of(one, self._metric) for one in (entry, best))
+        count = f"[{self._done:>{len(str(self._total))}}/{self._total}]"
+        took = f"{entry.fit_seconds:.2f} s"
+        say(f"{count} {entry.name}  {self._metric} {value}  best {top}  {took}")
+
+
+class Bar:
+    """A bar with the latest combination, the best so far and the time left."""
+
+    def __init__(self, progress: Progress, metric: str) -> None:
+        self._progress, self._metric = progress, metric
+        self._task = progress.add_task("opening the tracking store", total=None, best="")
+
+    def started(self, total: int, train_rows: int, val_rows: int, test_rows: int) -> None:
+        """Say what is about to be done, and give the bar its length."""
+        self._progress.console.print(summary(total, train_rows, val_rows, test_rows))
+        self._progress.update(self._task, total=total, description="")
+
+    def tracked(self, entry: Entry, best: Entry) -> None:
+        """Move on by one."""
+        top = f"best {self._metric} {value_of(best, self._metric)}"
+        self._progress.update(self._task, advance=1, description=entry.name, best=top)
+
+
+def summary(total: int, train_rows: int, val_rows: int, test_rows: int) -> str:
+    """Say how much there is to do, and on how many rows."""
+    test = f", the winner scored on {test_rows}" if test_rows else ""
+    return f"{total} combinations: trained on {train_rows} rows, compared on {val_rows}{test}"
+
+
+def value_of(entry: Entry, metric: str) -> str:
+    """Write the metric's value as a person reads it."""
+    return f"{entry.metrics[metric]:,.6g}"

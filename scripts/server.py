@@ -1,0 +1,43 @@
+"""The local MLflow server over what was tracked, as `make ui` and `make run` start it."""
+
+import socket
+import sys
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from contract.errors import TrackingError
+from contract.settings import Settings
+
+HOST, PORT = "127.0.0.1", 5000
+
+
+def server_command(settings: Settings, port: int) -> list[str]:
+    """Return the command line that serves the settings' local store on this machine alone.
+
+    Artifacts are not proxied: their places are local paths, so that runs tracked through the server
+    and runs tracked without it are the same to both.
+    """
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
+    command += ["--backend-store-uri", settings.store_uri, "--workers", "1"]
+    return [*command, "--no-serve-artifacts", "--default-artifact-root", settings.artifact_root]
+
+
+def answers(uri: str) -> bool:
+    """Tell whether an MLflow server is at this address; within two seconds."""
+    try:
+        with urlopen(f"{uri}/health", timeout=2) as response:  # noqa: S310 - http, by the caller
+            return bool(response.read(16).strip() == b"OK")
+    except (URLError, OSError, ValueError):
+        return False
+
+
+def refuse_used_port(port: int) -> None:
+    """Raise a TrackingError where something listens on the port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            uri = f"http://{HOST}:{port}"
+            what = "an MLflow server answers there" if answers(uri) else "another program's"
+            raise TrackingError(f"{uri}: the port is in use: {what}; choose --port") from None

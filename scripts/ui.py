@@ -1,0 +1,26 @@
+"""Serve what was tracked in a browser: `make ui`."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from contract.errors import TrackingError
+from contract.settings import load
+from scripts.console import main, say
+from scripts.server import HOST, PORT, refuse_used_port, server_command
+
+
+def command(port: Annotated[int, typer.Option(help="Where to listen.")] = PORT) -> None:
+    """Serve what was tracked at http://127.0.0.1:5000, until Ctrl-C."""
+    settings = load()
+    if settings.tracking.uri.startswith(("http://", "https://")):
+        raise TrackingError(f"tracking is a server already: open {settings.tracking.uri}")
+    refuse_used_port(port)
+    say(f"MLflow on {settings.tracking.uri}: http://{HOST}:{port} in some seconds; Ctrl-C ends it")
+    arguments = server_command(settings, port)
+    os.execv(arguments[0], arguments)  # noqa: S606 - the very interpreter that runs this
+
+
+if __name__ == "__main__":
+    main(command)
