@@ -20,7 +20,7 @@ import typer
 from contract.errors import StackError, TrackingError
 from contract.settings import PROJECT, Settings, TrackingSettings, load
 from scripts.console import main, say
-from scripts.server import HOST, PORT, answers, refuse_used_port, server_command
+from scripts.server import HOST, PORT, answers, refuse_used_port, server_command, server_environment
 
 START_SECONDS = 60
 DEFAULT_SERVER = f"http://{HOST}:{PORT}"
@@ -85,7 +85,13 @@ def _server(uri: str, settings: Settings) -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         # In a session of its own, so that Ctrl-C ends the run first and then the server.
-        server = subprocess.Popen(arguments, stdout=output, stderr=output, start_new_session=True)
+        server = subprocess.Popen(
+            arguments,
+            env=server_environment(),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     try:
         say(f"Starting an MLflow server at {uri} for this run (log: {log})")
         _wait(uri, server, log)

@@ -1,5 +1,6 @@
 """The local MLflow server over what was tracked, as `make ui` and `make run` start it."""
 
+import os
 import socket
 import sys
 from urllib.error import URLError
@@ -20,6 +21,19 @@ def server_command(settings: Settings, port: int) -> list[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
     command += ["--backend-store-uri", settings.store_uri, "--workers", "1"]
     return [*command, "--no-serve-artifacts", "--default-artifact-root", settings.artifact_root]
+
+
+def server_environment() -> dict[str, str]:
+    """Return the environment to start it in.
+
+    Its job runner is for evaluating language models: eight processes and half of the start-up time
+    that nothing here has a use for. Its libraries' deprecation notes are no message to the user.
+    """
+    return {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore::DeprecationWarning",
+    }
 
 
 def answers(uri: str) -> bool:

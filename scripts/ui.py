@@ -8,7 +8,7 @@ import typer
 from contract.errors import TrackingError
 from contract.settings import load
 from scripts.console import main, say
-from scripts.server import HOST, PORT, refuse_used_port, server_command
+from scripts.server import HOST, PORT, refuse_used_port, server_command, server_environment
 
 
 def command(port: Annotated[int, typer.Option(help="Where to listen.")] = PORT) -> None:
@@ -19,7 +19,8 @@ def command(port: Annotated[int, typer.Option(help="Where to listen.")] = PORT) 
     refuse_used_port(port)
     say(f"MLflow on {settings.tracking.uri}: http://{HOST}:{port} in some seconds; Ctrl-C ends it")
     arguments = server_command(settings, port)
-    os.execv(arguments[0], arguments)  # noqa: S606 - the very interpreter that runs this
+    # In this process's place, so that Ctrl-C is the server's.
+    os.execve(arguments[0], arguments, server_environment())  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Fixtures for all rooms: a clean environment, settings in a folder, and one whole training."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from contract.settings import PROJECT, Settings, load
 from tests.project import Recorder, write_settings
+from training.tracking import Tracker
 from training.train import Result, train
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
@@ -28,9 +30,26 @@ def clean_environment() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(autouse=True)
+def no_tracking_uri() -> Iterator[None]:
+    """`mlflow.set_tracking_uri` writes to the environment, from where settings would read it."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has its tables: making them takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    Tracker(load(write_settings(root, training={"experiment": "another"})))
+    return root / ".local/mlflow.db"
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with a settings.toml for Ames' first 200 rows and Ridge alone."""
+def folder(tmp_path: Path, empty_store: Path) -> Path:
+    """A folder with an empty store, and settings for Ames' first 200 rows and Ridge alone."""
+    (tmp_path / ".local").mkdir()
+    shutil.copy(empty_store, tmp_path / ".local/mlflow.db")
     rows = pd.read_csv(PROJECT / "data/train.csv", keep_default_na=False, dtype=str)
     rows.head(200).to_csv(tmp_path / "train.csv", index=False)
     test = pd.read_csv(PROJECT / "data/test.csv", keep_default_na=False, dtype=str)
@@ -50,11 +69,8 @@ def settings(folder: Path) -> Settings:
 def ames(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Result, Recorder]:
     """The project's own settings and data, the whole grid, tracked in a folder of its own."""
     root = tmp_path_factory.mktemp("ames")
-    for name in ("data", "settings.toml"):
-        (root / name).symlink_to(PROJECT / name)
-    text = (PROJECT / "settings.toml").read_text()
-    (root / "settings.toml").unlink()
-    (root / "settings.toml").write_text(text)
+    (root / "data").symlink_to(PROJECT / "data")
+    shutil.copy(PROJECT / "settings.toml", root)
     settings, recorder = load(root / "settings.toml"), Recorder()
     return settings, train(settings, recorder), recorder
 

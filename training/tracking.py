@@ -64,9 +64,8 @@ class Tracker:
         self.uri = settings.store_uri
         self._settings = settings
         _make_folder(self.uri)
-        self._client = MlflowClient(tracking_uri=self.uri)
-        mlflow.set_tracking_uri(self.uri)
         with errors_of(self.uri):
+            self._client = MlflowClient(tracking_uri=self.uri)
             with _impatient():
                 self._client.search_experiments(max_results=1)
             self.experiment = self._open_experiment(settings.tracking.run_id)

@@ -1,0 +1,246 @@
+"""`make train` as its user meets it: a process, its two streams and its exit code."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from contract.settings import PROJECT
+from tests.project import run, start, write_settings
+
+MANY = {"alpha": [float(n) for n in range(1, 200)], "fit_intercept": [True]}
+
+
+def _statuses(folder: Path) -> list[str]:
+    with sqlite3.connect(folder / ".local/mlflow.db") as store:
+        return [row[0] for row in store.execute("select status from runs")]
+
+
+def test_the_result_is_on_standard_output_and_progress_on_the_other(folder: Path) -> None:
+    done = run("scripts.train", folder=folder)
+
+    assert done.returncode == 0
+    assert "The best 2 of 2 on the validation rows" in done.stdout
+    assert re.search(r"Winner: ridge alpha=\d+ fit_intercept=True \(run \w{32}\)", done.stdout)
+    assert "On the test rows: RMSE " in done.stdout
+    assert "see it with: make ui" in done.stdout
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("Training ridge on train.csv; tracked in sqlite:///.local/mlflow.db")
+    summary = "2 combinations: trained on 160 rows, compared on 40, the winner scored on 50"
+    assert lines[1] == summary
+    assert re.fullmatch(
+        r"\[1/2\] ridge alpha=1 fit_intercept=True  RMSE [\d,.]+  best [\d,.]+  [\d.]+ s", lines[2]
+    )
+    assert len(lines) == 4
+
+
+def test_json_is_for_programs(folder: Path) -> None:
+    done = run("scripts.train", "--json", folder=folder)
+
+    result = json.loads(done.stdout)
+    assert result["winner"] == result["leaderboard"][0]
+    assert set(result["winner"]["metrics"]) == set(result["test"]) == {"RMSE", "MAPE", "R2"}
+    assert len(result["leaderboard"]) == 2
+    assert result["experiment"] == "house-prices"
+
+
+def test_without_a_test_table_the_winner_is_named_without_a_score(folder: Path) -> None:
+    write_settings(folder, data={"test": "", "test_labels": ""})
+
+    done = run("scripts.train", folder=folder)
+
+    assert done.returncode == 0
+    assert "Not scored on test rows" in done.stdout
+
+
+def test_the_winner_is_picked_by_the_metric_of_the_settings(folder: Path) -> None:
+    write_settings(folder, training={"metric": "R2"})
+
+    board = json.loads(run("scripts.train", "--json", folder=folder).stdout)["leaderboard"]
+
+    assert board[0]["metrics"]["R2"] == max(entry["metrics"]["R2"] for entry in board)
+
+
+def test_the_first_line_comes_before_the_libraries(folder: Path) -> None:
+    """Within a second on a machine at rest; three here, where other tests may run."""
+    began = time.monotonic()
+    process = start("scripts.train", folder=folder)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    waited = time.monotonic() - began
+    process.terminate()
+    process.communicate(timeout=60)
+
+    assert line.startswith("Training ridge")
+    assert waited < 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_no_run_running(folder: Path, number: signal.Signals) -> None:
+    write_settings(folder, grids__ridge=MANY)
+    process = start("scripts.train", folder=folder)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("[  3/199]"):
+            break
+    process.send_signal(number)
+    process.send_signal(number)  # as a terminal and `make` together do
+
+    rest, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 128 + number
+    assert rest.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in rest
+    statuses = _statuses(folder)
+    assert statuses.count("FINISHED") >= 3
+    assert statuses.count("KILLED") >= 1
+    assert set(statuses) <= {"FINISHED", "KILLED"}
+    assert statuses[0] == "KILLED"  # the parent
+
+
+def test_an_interrupt_before_the_first_run_is_as_clean(folder: Path) -> None:
+    process = start("scripts.train", folder=folder)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+
+    rest, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, rest.splitlines()) == (130, ["interrupted"])
+
+
+def test_a_terminal_gets_a_bar_with_the_best_and_the_time_left(folder: Path) -> None:
+    write_settings(folder, grids__ridge={**MANY, "alpha": [1, 2, 3, 4, 5, 6]})
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.train"],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "STACK_SETTINGS": str(folder / "settings.toml"),
+            "TERM": "xterm-256color",
+            "COLUMNS": "140",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=inside,
+    )
+    os.close(inside)
+    seen = b""
+    while process.poll() is None or select.select([terminal], [], [], 0)[0]:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                seen += os.read(terminal, 65536)
+            except OSError:  # the other end is closed
+                break
+    os.close(terminal)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+
+    assert process.wait(timeout=60) == 0
+    assert re.search(r"━+ +[1-5]/6 +\S*:\S+ +best RMSE [\d,.]+ +ridge alpha=\d", text)
+    assert "[1/6]" not in text
+
+
+def test_what_a_user_can_mend_is_one_line_and_exit_code_2(folder: Path) -> None:
+    (folder / "train.csv").unlink()
+
+    done = run("scripts.train", folder=folder)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1:] == [f"error: {folder}/train.csv: no such file"]
+    assert _statuses(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"labl": "x"}}, "settings.toml: data.labl: unknown setting"),
+        ({"training": {"families": ["lasso"]}}, "training.families: no family 'lasso'; there are"),
+        ({"training": {"families": ["ridge", "ridge"]}}, "training.families: a family is there tw"),
+        ({"grids__rigde": {"alpha": [1]}}, "grids.rigde: no such family; there are ridge, "),
+        ({"grids__ridge": {"alpha": []}}, "grids.ridge.alpha: the grid is empty"),
+        ({"grids__ridge": {"alfa": [1]}}, "grids.ridge.alfa: the family has no such parameter"),
+        ({"grids__ridge": {"alpha": [-1]}}, "grids.ridge: The 'alpha' parameter of Ridge must be"),
+        ({"grids__ridge": {"alpha": ["x"]}}, "grids.ridge: The 'alpha' parameter of Ridge must b"),
+        ({"tracking": {"uri": "gopher://x"}}, "tracking at gopher://x: "),
+        ({"tracking": {"uri": "sqlite:////proc/no/mlflow.db"}}, "tracking at sqlite:////proc/no"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_exit_code_2(
+    folder: Path, changes: dict[str, dict[str, object]], message: str
+) -> None:
+    write_settings(folder, **changes)
+
+    done = run("scripts.train", folder=folder)
+
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: {message}")
+    assert done.stderr.splitlines()[-1] == errors[0]
+    assert done.stdout == ""
+    assert set(_statuses(folder)) <= {"FAILED"}
+
+
+def test_an_unreachable_tracking_server_is_one_line_within_seconds(folder: Path) -> None:
+    began = time.monotonic()
+    done = run("scripts.train", folder=folder, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: tracking at http://127.0.0.1:9: ")
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_a_refusing_tracking_server_is_one_line(folder: Path, status: int) -> None:
+    class Refuse(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_error(status)
+
+        do_GET = do_POST  # noqa: N815 - http.server's name
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    uri = f"http://127.0.0.1:{server.server_port}"
+
+    done = run("scripts.train", folder=folder, MLFLOW_TRACKING_URI=uri)
+
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: tracking at {uri}: ")
+    assert str(status) in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_that_is_no_database_is_one_line(folder: Path) -> None:
+    (folder / ".local/mlflow.db").write_text("not a database " * 100)
+
+    done = run("scripts.train", folder=folder)
+
+    assert done.returncode == 2
+    assert "file is not a database" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_option_is_one_line(folder: Path) -> None:
+    done = run("scripts.train", "--fast", folder=folder)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: No such option: --fast")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,94 @@
+"""`make ui`: what was tracked, in MLflow's own server on 127.0.0.1."""
+
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+import requests
+from mlflow import MlflowClient
+
+from contract.settings import Settings
+from scripts.server import answers
+from tests.project import Recorder, run, start
+from training.train import train
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def ui(settings: Settings, folder: Path, port: int) -> Iterator[str]:
+    train(settings, Recorder())
+    process = start("scripts.ui", "--port", str(port), folder=folder)
+    uri = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while not answers(uri):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    yield uri
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+def test_what_was_tracked_is_served(ui: str, folder: Path) -> None:
+    client = MlflowClient(tracking_uri=ui)
+    experiment = client.get_experiment_by_name("house-prices")
+
+    runs = client.search_runs([experiment.experiment_id])
+
+    assert len(runs) == 3
+    assert "<title>MLflow</title>" in requests.get(ui, timeout=10).text
+    parent = next(one for one in runs if "mlflow.parentRunId" not in one.data.tags)
+    listed = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert listed == {
+        "code",
+        "leaderboard.json",
+        "settings.json",
+        "test.csv",
+        "train.csv",
+        "val.csv",
+    }
+    board = requests.get(
+        f"{ui}/get-artifact",
+        {"path": "leaderboard.json", "run_id": parent.info.run_id},
+        timeout=10,
+    ).json()
+    assert board["columns"][:3] == ["rank", "combination", "RMSE"]
+
+    # A training through the server lands beside it, and both ways lead to its models.
+    done = run("scripts.train", folder=folder, MLFLOW_TRACKING_URI=ui)
+
+    assert done.returncode == 0, done.stderr
+    run_id = re.search(r"\(run (\w{32})\)", done.stdout)
+    assert run_id is not None
+    for uri in (ui, f"sqlite:///{folder}/.local/mlflow.db"):
+        mlflow.set_tracking_uri(uri)
+        model = mlflow.pyfunc.load_model(f"runs:/{run_id[1]}/model")
+        assert model.metadata.signature is not None
+
+
+def test_a_port_in_use_is_one_line(folder: Path, port: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+
+        done = run("scripts.ui", "--port", str(port), folder=folder)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: http://127.0.0.1:{port}: the port is in use")
+
+
+def test_a_tracking_server_of_its_own_is_pointed_to(folder: Path) -> None:
+    done = run("scripts.ui", folder=folder, MLFLOW_TRACKING_URI="http://127.0.0.1:5999")
+
+    assert done.returncode == 2
+    assert done.stderr == "error: tracking is a server already: open http://127.0.0.1:5999\n"
