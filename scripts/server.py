@@ -27,12 +27,12 @@ def server_environment() -> dict[str, str]:
     """Return the environment to start it in.
 
     Its job runner is for evaluating language models: eight processes and half of the start-up time
-    that nothing here has a use for. Its libraries' deprecation notes are no message to the user.
+    that nothing here has a use for. Its libraries' warnings are no message to the user.
     """
     return {
         **os.environ,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "PYTHONWARNINGS": "ignore::DeprecationWarning",
+        "PYTHONWARNINGS": "ignore",
     }
 
 

@@ -17,7 +17,9 @@ def command(port: Annotated[int, typer.Option(help="Where to listen.")] = PORT) 
     if settings.tracking.uri.startswith(("http://", "https://")):
         raise TrackingError(f"tracking is a server already: open {settings.tracking.uri}")
     refuse_used_port(port)
-    say(f"MLflow on {settings.tracking.uri}: http://{HOST}:{port} in some seconds; Ctrl-C ends it")
+    # Without the last part MLflow's page opens on what is for language models.
+    page = f"http://{HOST}:{port}/#/experiments?workflowType=machine_learning"
+    say(f"Serving {settings.tracking.uri} in some seconds; Ctrl-C ends it: {page}")
     arguments = server_command(settings, port)
     # In this process's place, so that Ctrl-C is the server's.
     os.execve(arguments[0], arguments, server_environment())  # noqa: S606

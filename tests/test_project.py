@@ -1,5 +1,6 @@
 """What holds for the project as a whole: locks, environment files, the front door, a new family."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,19 @@ def _pins(lock: Path) -> dict[str, set[str]]:
         if match := re.match(r"([a-z0-9-]+)(?:\[\w+\])?==(\S+)", line):
             pins.setdefault(match[1], set()).add(match[2])
     return pins
+
+
+def _make(*arguments: str, cwd: Path = PROJECT) -> "subprocess.CompletedProcess[str]":
+    """Run make as from a shell, whatever make these tests were started by."""
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
@@ -63,9 +77,7 @@ def test_one_mlflow_version() -> None:
 
 
 def test_make_help_lists_every_target() -> None:
-    shown = subprocess.run(
-        ["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True
-    ).stdout
+    shown = _make("help").stdout
     phony = re.findall(r"^\.PHONY: (\S+)", (PROJECT / "Makefile").read_text(), flags=re.M)
 
     assert len(phony) > 5
@@ -80,24 +92,17 @@ def test_an_installed_environment_is_not_asked_again(tmp_path: Path) -> None:
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/.train").touch()
-    question = ["make", "--question", ".venv/.train"]
 
-    assert subprocess.run(question, cwd=tmp_path, check=False).returncode == 0
+    assert _make("--question", ".venv/.train", cwd=tmp_path).returncode == 0
     (tmp_path / ".venv/.train").unlink()
-    assert subprocess.run(question, cwd=tmp_path, check=False).returncode == 1
+    assert _make("--question", ".venv/.train", cwd=tmp_path).returncode == 1
 
 
 def test_a_python_that_is_too_old_is_refused_in_one_line(tmp_path: Path) -> None:
     old = tmp_path / "python3"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.18 && exit\nexit 1\n')
     old.chmod(0o755)
-    done = subprocess.run(
-        ["make", "train", f"PYTHON={old}", f"VENV={tmp_path}/venv"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _make("train", f"PYTHON={old}", f"VENV={tmp_path}/venv")
 
     assert done.returncode == 2
     assert done.stderr.startswith("setup: Python 3.8.18 is not supported: 3.11, 3.12 or 3.13 is")

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from sklearn.datasets import load_diabetes
 
 from contract.settings import PROJECT
 from tests.project import run, start, write_settings
@@ -23,7 +25,7 @@ MANY = {"alpha": [float(n) for n in range(1, 200)], "fit_intercept": [True]}
 
 
 def _statuses(folder: Path) -> list[str]:
-    with sqlite3.connect(folder / ".local/mlflow.db") as store:
+    with closing(sqlite3.connect(folder / ".local/mlflow.db")) as store:
         return [row[0] for row in store.execute("select status from runs")]
 
 
@@ -62,6 +64,25 @@ def test_without_a_test_table_the_winner_is_named_without_a_score(folder: Path) 
 
     assert done.returncode == 0
     assert "Not scored on test rows" in done.stdout
+
+
+def test_another_table_is_a_change_of_settings_alone(folder: Path) -> None:
+    """Diabetes, from scikit-learn: Parquet, numbers and a code, with gaps, no id and no test."""
+    rows = load_diabetes(as_frame=True, scaled=False).frame
+    rows["sex"] = rows["sex"].map({1.0: 1, 2.0: 2})
+    rows.loc[::7, "bmi"] = float("nan")
+    rows.to_parquet(folder / "diabetes.parquet")
+    (folder / "settings.toml").write_text(
+        '[data]\ntrain = "diabetes.parquet"\nlabel = "target"\ncodes = ["sex"]\n'
+        '[training]\nexperiment = "diabetes"\nfamilies = ["ridge", "xgboost"]\n'
+        "[grids.xgboost]\nn_estimators = [50]\nmax_depth = [2]\nsubsample = [1.0]\n"
+    )
+
+    result = json.loads(run("scripts.train", "--json", folder=folder).stdout)
+
+    assert len(result["leaderboard"]) == 6 + 3
+    assert result["winner"]["metrics"]["R2"] > 0.35
+    assert result["test"] is None
 
 
 def test_the_winner_is_picked_by_the_metric_of_the_settings(folder: Path) -> None:
