@@ -7,6 +7,7 @@ environment.
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -104,6 +105,11 @@ class Settings(BaseSettings, _Tables):
             if scheme == "sqlite" and separator
             else self.tracking.uri
         )
+
+    @property
+    def store_name(self) -> str:
+        """The tracking URI as it may be shown: without a password."""
+        return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", self.tracking.uri)
 
     @property
     def artifact_root(self) -> str:

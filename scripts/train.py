@@ -24,7 +24,7 @@ def command(
         chosen = settings.training.model_copy(update={"families": tuple(families.split(","))})
         settings = settings.model_copy(update={"training": chosen})
     names = ", ".join(settings.training.families)
-    say(f"Training {names} on {settings.data.train}; tracked in {settings.tracking.uri}")
+    say(f"Training {names} on {settings.data.train}; tracked in {settings.store_name}")
 
     # The libraries take seconds to load: only now, after the first line.
     from scripts.progress import watch  # noqa: PLC0415

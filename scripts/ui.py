@@ -15,11 +15,11 @@ def command(port: Annotated[int, typer.Option(help="Where to listen.")] = PORT) 
     """Serve what was tracked at http://127.0.0.1:5000, until Ctrl-C."""
     settings = load()
     if settings.tracking.uri.startswith(("http://", "https://")):
-        raise TrackingError(f"tracking is a server already: open {settings.tracking.uri}")
+        raise TrackingError(f"tracking is a server already: open {settings.store_name}")
     refuse_used_port(port)
     # Without the last part MLflow's page opens on what is for language models.
     page = f"http://{HOST}:{port}/#/experiments?workflowType=machine_learning"
-    say(f"Serving {settings.tracking.uri} in some seconds; Ctrl-C ends it: {page}")
+    say(f"Serving {settings.store_name} in some seconds; Ctrl-C ends it: {page}")
     arguments = server_command(settings, port)
     # In this process's place, so that Ctrl-C is the server's.
     os.execve(arguments[0], arguments, server_environment())  # noqa: S606

@@ -39,16 +39,6 @@ MODEL = "model"
 CODE = ("contract", "training", "scripts", "pyproject.toml", "requirements/train.txt")
 
 
-@contextmanager
-def errors_of(uri: str) -> Iterator[None]:
-    """Turn what MLflow and its database raise into a TrackingError of one line."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        lines = str(getattr(error, "message", error)).strip().splitlines() or [repr(error)]
-        raise TrackingError(f"tracking at {uri}: {lines[0]}") from error
-
-
 class Tracker:
     """One training's entries in the tracking store.
 
@@ -63,8 +53,8 @@ class Tracker:
         """
         self.uri = settings.store_uri
         self._settings = settings
-        _make_folder(self.uri)
-        with errors_of(self.uri):
+        with self._errors():
+            _make_folder(self.uri)
             self._client = MlflowClient(tracking_uri=self.uri)
             with _impatient():
                 self._client.search_experiments(max_results=1)
@@ -80,7 +70,7 @@ class Tracker:
         with self._run("grid", {}, self._settings.tracking.run_id) as run_id:
             self._inputs = _dataset_inputs(split)
             self._models = ModelWriter(split)
-            with errors_of(self.uri):
+            with self._errors():
                 self._client.log_inputs(run_id, self._inputs)
                 self._log_files(run_id, split, test)
             yield run_id
@@ -91,7 +81,7 @@ class Tracker:
         params = {"family": candidate.grid.name, **candidate.params}
         with self._run(candidate.name, {MLFLOW_PARENT_RUN_ID: parent_id}, began=began) as run_id:
             figures: dict[str, float] = {**candidate.metrics, "fit_seconds": candidate.seconds}
-            with errors_of(self.uri):
+            with self._errors():
                 self._log(run_id, figures, params)
                 self._client.log_inputs(run_id, self._inputs)
             self._log_model(run_id, candidate, {key: str(value) for key, value in params.items()})
@@ -103,7 +93,7 @@ class Tracker:
         """Record the leaderboard, the winner and its score on the test rows ({} where none are)."""
         best = leaderboard.iloc[0]
         figures = {f"test_{name}": value for name, value in test.items()}
-        with errors_of(self.uri):
+        with self._errors():
             self._client.log_table(parent_id, leaderboard, "leaderboard.json")
             self._log(winner_id, figures, {})
             self._log(parent_id, {n: best[n] for n in ("RMSE", "MAPE", "R2")} | figures, {})
@@ -111,10 +101,21 @@ class Tracker:
             self._client.set_tag(parent_id, "winner", winner_id)
 
     @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what MLflow and its database raise into a TrackingError of one line."""
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            lines = str(getattr(error, "message", error)).strip().splitlines() or [repr(error)]
+            name = self._settings.store_name  # without the password that the URI may hold
+            reason = lines[0].replace(self._settings.tracking.uri, name)
+            raise TrackingError(f"tracking at {name}: {reason}") from error
+
+    @contextmanager
     def _run(
         self, name: str, tags: Mapping[str, str], run_id: str = "", began: int | None = None
     ) -> Iterator[str]:
-        with errors_of(self.uri):
+        with self._errors():
             run_id = run_id or self._create_run(name, tags, began)
         try:
             yield run_id
@@ -123,7 +124,7 @@ class Tracker:
             with suppress(MlflowException, SQLAlchemyError, OSError), _impatient():
                 self._end(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise
-        with errors_of(self.uri):
+        with self._errors():
             self._client.set_terminated(run_id)
 
     def _end(self, run_id: str, status: str) -> None:
@@ -147,7 +148,7 @@ class Tracker:
         )
 
     def _log_model(self, run_id: str, candidate: Candidate, params: dict[str, str]) -> None:
-        with errors_of(self.uri), tempfile.TemporaryDirectory() as scratch:
+        with self._errors(), tempfile.TemporaryDirectory() as scratch:
             model = self._client.create_logged_model(
                 self.experiment.experiment_id, MODEL, run_id, params=params
             )
@@ -163,7 +164,9 @@ class Tracker:
             tables = {"train": split.train, "val": split.val} | ({"test": test} if test else {})
             for name, dataset in tables.items():
                 dataset.table().to_csv(folder / f"{name}.csv", index=False, na_rep="NA")
-            (folder / "settings.json").write_text(self._settings.model_dump_json(indent=2))
+            # Without the store's address: it is no part of what was trained, and may hold a password.
+            shown = self._settings.model_dump_json(indent=2, exclude={"tracking"})
+            (folder / "settings.json").write_text(shown)
             for part in CODE:
                 _copy(PROJECT / part, folder / "code" / part)
             self._client.log_artifacts(run_id, str(folder))
@@ -212,8 +215,7 @@ def _dataset_inputs(split: Split) -> list[DatasetInput]:
 def _make_folder(uri: str) -> None:
     scheme, _, path = uri.partition(":///")
     if scheme == "sqlite":
-        with errors_of(uri):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _copy(source: Path, target: Path) -> None:

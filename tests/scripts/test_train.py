@@ -223,6 +223,14 @@ def test_an_unreachable_tracking_server_is_one_line_within_seconds(folder: Path)
     assert time.monotonic() - began < 60
 
 
+def test_a_password_in_the_address_is_never_shown(folder: Path) -> None:
+    done = run("scripts.train", folder=folder, MLFLOW_TRACKING_URI="http://me:secret@127.0.0.1:9")
+
+    assert done.returncode == 2
+    assert "tracking at http://me:***@127.0.0.1:9: " in done.stderr
+    assert "secret" not in done.stderr
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 def test_a_refusing_tracking_server_is_one_line(folder: Path, status: int) -> None:
     class Refuse(BaseHTTPRequestHandler):
