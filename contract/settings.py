@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableVariable
 
@@ -47,6 +54,19 @@ class DataSettings(_Table):
     seed: int = Field(default=42, ge=0, lt=2**31)
     codes: tuple[str, ...] = ()
     none_is_a_category: tuple[str, ...] = ()
+
+    @field_validator("missing")
+    @classmethod
+    def _refuse_numbers(cls, markers: tuple[str, ...]) -> tuple[str, ...]:
+        # A model is asked with tables that someone else read, in which -999 is a number.
+        for marker in markers:
+            try:
+                float(marker)
+            except ValueError:
+                continue
+            if marker.lower() != "nan":
+                raise ValueError(f"a number can't stand for a missing value: {marker}")
+        return markers
 
 
 class FeatureSettings(_Table):
@@ -94,12 +114,13 @@ class Settings(BaseSettings, _Tables):
 
     def path(self, setting: str) -> str:
         """Return a setting's path with the root in front where it is relative; URIs stay."""
-        return setting if "://" in setting else str(self.root / Path(setting).expanduser())
+        return setting if "://" in setting else str(self.root / _at_home(setting))
 
     @property
     def store_uri(self) -> str:
         """The tracking store's URI; a relative sqlite file is one in the root."""
-        scheme, separator, path = self.tracking.uri.partition(":///")
+        scheme, separator, name = self.tracking.uri.partition(":///")
+        path = _at_home(name)
         return (
             f"sqlite:///{self.root / path}"
             if scheme == "sqlite" and separator
@@ -190,10 +211,11 @@ def _with_mlflow_variables(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_unknown_variables() -> None:
-    known = {*Settings.model_fields, "settings"}
+    known = set(Settings.model_fields)
     for name in sorted(os.environ):
         table = name.removeprefix(PREFIX).split("__")[0].lower()
-        if name.startswith(PREFIX) and table not in known:
+        # Other programs have variables of this prefix too, but none with the double underscore.
+        if name.startswith(PREFIX) and "__" in name and table not in known:
             raise SettingsError(f"environment: {name}: unknown setting{_suggest(table, known)}")
 
 
@@ -211,6 +233,11 @@ def _explain(error: ValidationError, file: Path) -> str:
         reason = f"{first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r:.80}"
         reason = "is not set" if first["type"] == "missing" else reason
     return f"{where}: {reason}" + (f" (and {len(others)} more)" if others else "")
+
+
+def _at_home(path: str) -> str:
+    # Not Path's: that one raises where there is no such user.
+    return os.path.expanduser(path)  # noqa: PTH111
 
 
 def _siblings(parents: list[str]) -> set[str]:

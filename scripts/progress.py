@@ -22,8 +22,8 @@ def watch(metric: str) -> Iterator[Watcher]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[best]}"),
-        TextColumn("[dim]{task.description}"),
+        TextColumn("{task.fields[best]}", markup=False),
+        TextColumn("{task.description}", markup=False, style="dim"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield Bar(progress, metric)
@@ -58,7 +58,7 @@ class Bar:
 
     def started(self, total: int, train_rows: int, val_rows: int, test_rows: int) -> None:
         """Say what is about to be done, and give the bar its length."""
-        self._progress.console.print(summary(total, train_rows, val_rows, test_rows))
+        self._progress.console.print(summary(total, train_rows, val_rows, test_rows), markup=False)
         self._progress.update(self._task, total=total, description="")
 
     def tracked(self, entry: Entry, best: Entry) -> None:

@@ -30,8 +30,6 @@ EnvManager = Literal["conda", "uv", "local"]
 class RunError(StackError):
     """The project's run failed; it has said why."""
 
-    exit_code = 1
-
 
 def command(
     experiment: Annotated[str, typer.Option(help="The MLflow experiment.")] = "ElasticNet",
@@ -73,10 +71,9 @@ def _server(uri: str, settings: Settings) -> Iterator[None]:
         say(f"Using the MLflow server at {uri}")
         yield
         return
-    address = urlparse(uri)
-    if address.hostname not in {HOST, "localhost"} or address.scheme != "http":
+    port = _local_port(uri)
+    if port is None:
         raise TrackingError(f"no MLflow server answers at {uri}")
-    port = address.port or 80
     refuse_used_port(port)
     log = settings.root / ".local" / "mlflow-server.log"
     if _is_server(settings):  # its address is the one where none answers
@@ -97,8 +94,26 @@ def _server(uri: str, settings: Settings) -> Iterator[None]:
         _wait(uri, server, log)
         yield
     finally:
-        server.terminate()
+        _stop(server)
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    server.terminate()
+    try:
         server.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _local_port(uri: str) -> int | None:
+    """Return the port of an address of this machine, None for any other."""
+    try:
+        address = urlparse(uri)
+        port = address.port or 80
+    except ValueError:
+        return None
+    return port if address.scheme == "http" and address.hostname in {HOST, "localhost"} else None
 
 
 def _wait(uri: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from urllib.error import URLError
+from http.client import HTTPException
 from urllib.request import urlopen
 
 from contract.errors import TrackingError
@@ -41,7 +41,7 @@ def answers(uri: str) -> bool:
     try:
         with urlopen(f"{uri}/health", timeout=2) as response:  # noqa: S310 - http, by the caller
             return bool(response.read(16).strip() == b"OK")
-    except (URLError, OSError, ValueError):
+    except (HTTPException, OSError, ValueError):
         return False
 
 
@@ -54,4 +54,4 @@ def refuse_used_port(port: int) -> None:
         except OSError:
             uri = f"http://{HOST}:{port}"
             what = "an MLflow server answers there" if answers(uri) else "another program's"
-            raise TrackingError(f"{uri}: the port is in use: {what}; choose --port") from None
+            raise TrackingError(f"{uri}: the port is in use: {what}; choose another") from None

@@ -44,6 +44,7 @@ def show(result: "Result") -> None:
     from rich import box  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     entries = result.leaderboard
     title = f"The best {min(10, len(entries))} of {len(entries)} on the validation rows"
@@ -53,8 +54,10 @@ def show(result: "Result") -> None:
     for name in ("RMSE", "MAPE", "R2"):
         table.add_column(name, justify="right")
     for rank, entry in enumerate(entries[:10], start=1):
-        table.add_row(str(rank), entry.name, *figures(entry.metrics))
-    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False, soft_wrap=True)
+        table.add_row(str(rank), Text(entry.name), *figures(entry.metrics))
+    console = Console(
+        width=None if sys.stdout.isatty() else 110, highlight=False, markup=False, soft_wrap=True
+    )
     console.print(table)
     console.print(f"Winner: {result.winner.name} (run {result.winner.run_id})")
     if result.test:

@@ -124,7 +124,7 @@ class LassoFamily(Family):
 
     def model(self, params: Params, seed: int) -> Regressor:
         """Return an unfitted Lasso."""
-        return Lasso(random_state=seed, **params)
+        return Lasso(**{"random_state": seed, **params})
 '''
 LINE = '    "lasso": "training.families.lasso:LassoFamily",\n'
 

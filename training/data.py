@@ -7,12 +7,16 @@ from the training rows alone.
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from contract.errors import DataError
 from contract.settings import Settings
-from training.tables import Table, is_text, read_table
+from training.tables import Table, digest_of, is_text, read_table
+
+MOSTLY = 0.9
+"""A text column with this share of numbers is taken for one of numbers with a stray text in it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,10 @@ def read_test(settings: Settings, training: Dataset) -> Dataset | None:
     data = settings.data
     if not data.test:
         return None
-    table = read_table(settings.path(data.test), data.missing)
+    text = [str(column) for column in training.X if is_text(training.X[column])]
+    table = read_table(settings.path(data.test), data.missing, text)
+    if len(table.rows) < 2:
+        raise DataError(f"{table.source}: a test table needs two rows or more")
     for column in training.X:
         table.require(str(column), f"which {training.source} has")
     X = table.rows[training.X.columns].copy()
@@ -96,7 +103,8 @@ def read_test(settings: Settings, training: Dataset) -> Dataset | None:
         return Dataset(X, _label(table, data.label), table.source, table.digest)
     labels = read_table(settings.path(data.test_labels), data.missing)
     labels.require(data.label, "data.label")
-    return Dataset(X, _joined_label(table, labels, settings), table.source, table.digest)
+    y = _joined_label(table, labels, settings)
+    return Dataset(X, y, table.source, digest_of([table.digest, labels.digest]))
 
 
 def split(dataset: Dataset, settings: Settings) -> Split:
@@ -121,12 +129,12 @@ def _label(table: Table, name: str) -> "pd.Series[float]":
     column = table.rows[name]
     if (gaps := column.isna()).any():
         raise DataError(f"{table.source}: row {table.row(gaps)}: {name} is missing")
-    if is_text(column):
-        texts = pd.to_numeric(column, errors="coerce").isna()
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    if (texts := numbers.isna() | numbers.abs().eq(np.inf)).any():
         row = table.row(texts)
         value = column.iloc[row - 1]
         raise DataError(f"{table.source}: row {row}: {name} is {value!r}, which is not a number")
-    return column.astype("float64")
+    return numbers
 
 
 def _joined_label(table: Table, labels: Table, settings: Settings) -> "pd.Series[float]":
@@ -163,6 +171,8 @@ def _check_features(X: pd.DataFrame, source: str, settings: Settings) -> None:
         if X[column].isna().all():
             reason = "has no value in any row; data.drop can leave it out"
             raise DataError(f"{source}: column {column!r} {reason}")
+        if is_text(X[column]) and column not in settings.data.codes:
+            _refuse_text_among_numbers(X[column], source)
     for column in settings.data.codes:
         if column in X and not is_text(X[column]) and (X[column].dropna() % 1 != 0).any():
             raise DataError(f"{source}: column {column!r} (data.codes) holds fractions: no codes")
@@ -172,6 +182,17 @@ def _check_features(X: pd.DataFrame, source: str, settings: Settings) -> None:
                 "(data.none_is_a_category) holds numbers: only text can have a category for none"
             )
             raise DataError(f"{source}: column {column!r} {reason}")
+
+
+def _refuse_text_among_numbers(column: "pd.Series[str]", source: str) -> None:
+    """Refuse a column that a stray text has made one of text: each number would be a category."""
+    numbers = pd.to_numeric(column, errors="coerce").notna()
+    strays = column.notna() & ~numbers
+    if strays.any() and numbers.sum() >= MOSTLY * column.notna().sum():
+        row = int(np.flatnonzero(strays)[0])
+        reason = f"row {row + 1}: {column.name} is {column.iloc[row]!r} among numbers"
+        mend = "mend it, or name it in data.missing, or the column in data.codes"
+        raise DataError(f"{source}: {reason}: {mend}")
 
 
 def _like(known: "pd.Series[Any]", column: "pd.Series[Any]", table: Table) -> "pd.Series[Any]":

@@ -49,7 +49,7 @@ class Columns:
         """Sort a table's columns by type and settings, keeping their order."""
         names = [str(column) for column in X]
         text = [c for c in names if is_text(X[c])]
-        codes = [c for c in settings.data.codes if c in X and c not in text]
+        codes = [c for c in names if c in settings.data.codes and c not in text]
         optional = [c for c in text if c in settings.data.none_is_a_category]
         return cls(
             numbers=[c for c in names if c not in text and c not in codes],
@@ -94,10 +94,17 @@ def fit_scaler(matrix: Matrix, features: ColumnTransformer) -> ColumnTransformer
 def _numbers(X: pd.DataFrame, settings: Settings) -> FrozenEstimator:
     """Fit the imputer on the donors alone: each row is compared with each of them."""
     donors = min(settings.features.max_donors, len(X))
-    chosen = X if donors == len(X) else X.sample(donors, random_state=settings.data.seed)
+    chosen = X if donors == len(X) else _sample(X, donors, settings.data.seed)
     imputer = KNNImputer(n_neighbors=settings.features.neighbours, keep_empty_features=True)
     pipeline = Pipeline([("read", _as("float32")), ("impute", imputer)])
     return FrozenEstimator(pipeline.fit(chosen) if len(X.columns) else pipeline)
+
+
+def _sample(X: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+    """Draw donors; a column that none of them has a value in gets the first row that has one."""
+    chosen = X.sample(rows, random_state=seed)
+    lacking = [c for c in X if chosen[c].isna().all() and X[c].notna().any()]
+    return pd.concat([chosen, X.loc[list({X[c].first_valid_index() for c in lacking})]])
 
 
 def _as(dtype: str) -> FunctionTransformer:
@@ -111,10 +118,13 @@ def _as(dtype: str) -> FunctionTransformer:
 def _blanks(missing: Sequence[str]) -> list[tuple[str, SimpleImputer]]:
     """Turn whatever says 'missing' into the empty text: NaN, None (JSON), the markers."""
     markers = [np.nan, None, *(text for text in missing if text != BLANK)]
-    return [
-        (f"blank_{i}", SimpleImputer(missing_values=m, strategy="constant", fill_value=BLANK))
-        for i, m in enumerate(markers)
-    ]
+    return [(f"blank_{position}", _blank(marker)) for position, marker in enumerate(markers)]
+
+
+def _blank(marker: float | str | None) -> SimpleImputer:
+    return SimpleImputer(
+        missing_values=marker, strategy="constant", fill_value=BLANK, keep_empty_features=True
+    )
 
 
 def _modes(missing: float | str) -> list[tuple[str, object]]:

@@ -10,6 +10,7 @@ from contract.errors import FamilyError
 from contract.settings import Settings
 from training.data import Split
 from training.families import FAMILIES, Family, load_family
+from training.families.base import reason_of
 from training.features import Vector, fit_features, fit_scaler
 from training.metrics import Metrics, eval_metrics
 from training.params import Params, combinations
@@ -83,15 +84,18 @@ def fit_grids(grids: Sequence[FamilyGrid], split: Split, settings: Settings) -> 
                 pipeline = Pipeline([*steps, ("model", fit.model)])
                 metrics = _score(y_val, fit.model.predict(judges), grid.name)
                 yield Candidate(grid, fit.params, pipeline, metrics, fit.seconds)
-        except ValueError as error:  # scikit-learn's and xgboost's way to refuse a value
-            reason = str(error).strip().splitlines()[0]
-            raise FamilyError(f"grids.{grid.name}: {reason}") from error
+        except (ValueError, TypeError) as error:  # the libraries' ways to refuse a value
+            raise FamilyError(f"grids.{grid.name}: {reason_of(error)}") from error
 
 
 def _plan_family(name: str, settings: Settings) -> FamilyGrid:
     family = load_family(name)
-    grid = combinations(name, family.grid, settings.grids.get(name, {}))
-    known = family.model({}, settings.data.seed).get_params()
+    try:
+        own, known = family.grid, family.model({}, settings.data.seed).get_params()
+    except Exception as error:  # a family of the user's own may fail in any way
+        reason = f"can't say its grid and its model's defaults: {reason_of(error)}"
+        raise FamilyError(f"{type(family).__name__}: {reason}") from error
+    grid = combinations(name, own, settings.grids.get(name, {}))
     for parameter in grid[0]:
         if parameter not in known:
             reason = f"the family has no such parameter; it has {', '.join(sorted(known))}"

@@ -63,7 +63,9 @@ class ModelWriter:
                 pip_requirements=pinned(family.requirements),
             )
         except mlflow.MlflowException as error:
-            raise FamilyError(f"{type(family).__name__}: {error.message}") from error
+            reason = error.message.split("Root error: ")[-1].splitlines()[0]
+            advice = "its trusted_types may name them" if "trusted" in reason else "not saved"
+            raise FamilyError(f"{type(family).__name__}: {reason} ({advice})") from error
 
 
 def pinned(requirements: Sequence[str]) -> list[str]:

@@ -39,6 +39,10 @@ MODEL = "model"
 CODE = ("contract", "training", "scripts", "pyproject.toml", "requirements/train.txt")
 
 
+STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError, ImportError)
+"""What a store fails with; the last where it is a database whose driver isn't installed."""
+
+
 class Tracker:
     """One training's entries in the tracking store.
 
@@ -105,7 +109,8 @@ class Tracker:
         """Turn what MLflow and its database raise into a TrackingError of one line."""
         try:
             yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
+        except STORE_ERRORS as error:
+            _raise_interrupt_behind(error)
             lines = str(getattr(error, "message", error)).strip().splitlines() or [repr(error)]
             name = self._settings.store_name  # without the password that the URI may hold
             reason = lines[0].replace(self._settings.tracking.uri, name)
@@ -121,7 +126,7 @@ class Tracker:
             yield run_id
         except BaseException as error:
             # The store may be what failed: it is asked briefly, and the first error counts.
-            with suppress(MlflowException, SQLAlchemyError, OSError), _impatient():
+            with suppress(*STORE_ERRORS), _impatient():
                 self._end(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         with self._errors():
@@ -153,9 +158,14 @@ class Tracker:
                 self.experiment.experiment_id, MODEL, run_id, params=params
             )
             folder = Path(scratch) / MODEL
-            self._models.write(candidate.pipeline, candidate.grid.family, model, folder)
-            self._client.log_model_artifacts(model.model_id, str(folder))
-            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+            try:
+                self._models.write(candidate.pipeline, candidate.grid.family, model, folder)
+                self._client.log_model_artifacts(model.model_id, str(folder))
+                self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+            except BaseException:
+                with suppress(*STORE_ERRORS), _impatient():
+                    self._client.finalize_logged_model(model.model_id, "FAILED")
+                raise
             self._client.finalize_logged_model(model.model_id, "READY")
 
     def _log_files(self, run_id: str, split: Split, test: Dataset | None) -> None:
@@ -164,7 +174,7 @@ class Tracker:
             tables = {"train": split.train, "val": split.val} | ({"test": test} if test else {})
             for name, dataset in tables.items():
                 dataset.table().to_csv(folder / f"{name}.csv", index=False, na_rep="NA")
-            # Without the store's address: it is no part of what was trained, and may hold a password.
+            # Without the store's address: it is no part of the training, and may hold a password.
             shown = self._settings.model_dump_json(indent=2, exclude={"tracking"})
             (folder / "settings.json").write_text(shown)
             for part in CODE:
@@ -187,6 +197,15 @@ class Tracker:
         if experiment.lifecycle_stage != "active":
             raise TrackingError(f"experiment {name!r} was deleted: restore it, or name another")
         return experiment
+
+
+def _raise_interrupt_behind(error: BaseException) -> None:
+    """Raise the interrupt that a library answered with an error of its own, if there was one."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if not isinstance(behind, Exception):
+            raise behind
+        behind = behind.__context__
 
 
 def _commit() -> dict[str, str]:
@@ -214,6 +233,8 @@ def _dataset_inputs(split: Split) -> list[DatasetInput]:
 
 def _make_folder(uri: str) -> None:
     scheme, _, path = uri.partition(":///")
+    if uri == "sqlite://" or path.endswith(":memory:"):
+        raise TrackingError("tracking.uri: a store in memory would be lost with the process")
     if scheme == "sqlite":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
 
@@ -228,7 +249,7 @@ def _copy(source: Path, target: Path) -> None:
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """Ask a server once, and for ten seconds at most: MLflow's own patience is many minutes."""
+    """Ask a server twice, ten seconds each at most: MLflow's own patience is many minutes."""
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     before = {name: os.environ.get(name) for name in limits}
     os.environ.update(limits)

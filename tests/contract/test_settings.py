@@ -27,6 +27,7 @@ def test_the_projects_settings_are_read_and_frozen() -> None:
         ({"data": {"seed": 1.5}}, "data.seed: input should be a valid integer"),
         ({"data": {"validation_share": 1.5}}, "data.validation_share: input should be less than 1"),
         ({"data": {"codes": "MSSubClass"}}, "data.codes: input should be a valid array"),
+        ({"data": {"missing": ["-999"]}}, "data.missing: value error, a number can't stand for a"),
         ({"features": {"neighbours": 0}}, "features.neighbours: input should be greater than"),
         (
             {"training": {"metric": "MAE"}},
@@ -109,6 +110,15 @@ def test_a_wrong_variable_is_named(
         load(file)
 
     assert str(caught.value).startswith(message)
+
+
+def test_other_programs_variables_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_settings(tmp_path)
+    monkeypatch.setenv("STACK_ROOT", "/somewhere")  # Haskell's
+
+    assert load(file).data.id == "Id"
 
 
 def test_relative_paths_start_at_the_settings_folder(tmp_path: Path) -> None:

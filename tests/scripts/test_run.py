@@ -50,7 +50,7 @@ def test_a_failed_training_fails_the_conductor(folder: Path, uri: str) -> None:
 
     done = run("scripts.run", "--tracking", uri, "--env-manager", "local", folder=folder)
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"error: {folder}/train.csv: no such file" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: the project's run failed: ")
     assert "Traceback" not in done.stderr

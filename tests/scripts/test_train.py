@@ -21,6 +21,8 @@ from sklearn.datasets import load_diabetes
 from contract.settings import PROJECT
 from tests.project import run, start, write_settings
 
+PENDING = 1
+"""MLflow's number for a model that is still being written."""
 MANY = {"alpha": [float(n) for n in range(1, 200)], "fit_intercept": [True]}
 
 
@@ -55,6 +57,15 @@ def test_json_is_for_programs(folder: Path) -> None:
     assert set(result["winner"]["metrics"]) == set(result["test"]) == {"RMSE", "MAPE", "R2"}
     assert len(result["leaderboard"]) == 2
     assert result["experiment"] == "house-prices"
+
+
+def test_names_are_shown_as_they_are(folder: Path) -> None:
+    write_settings(folder, training={"experiment": "houses [/prod]"})
+
+    done = run("scripts.train", folder=folder)
+
+    assert done.returncode == 0, done.stderr
+    assert "Tracked in experiment houses [/prod]; see it" in done.stdout
 
 
 def test_without_a_test_table_the_winner_is_named_without_a_score(folder: Path) -> None:
@@ -128,6 +139,9 @@ def test_an_interrupt_leaves_no_run_running(folder: Path, number: signal.Signals
     assert statuses.count("KILLED") >= 1
     assert set(statuses) <= {"FINISHED", "KILLED"}
     assert statuses[0] == "KILLED"  # the parent
+    with closing(sqlite3.connect(folder / ".local/mlflow.db")) as store:
+        models = {row[0] for row in store.execute("select status from logged_models")}
+    assert PENDING not in models
 
 
 def test_an_interrupt_before_the_first_run_is_as_clean(folder: Path) -> None:
@@ -193,6 +207,8 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(folder: Path) -> None:
         ({"grids__ridge": {"alfa": [1]}}, "grids.ridge.alfa: the family has no such parameter"),
         ({"grids__ridge": {"alpha": [-1]}}, "grids.ridge: The 'alpha' parameter of Ridge must be"),
         ({"grids__ridge": {"alpha": ["x"]}}, "grids.ridge: The 'alpha' parameter of Ridge must b"),
+        ({"grids__ridge": {"solver": [1.5]}}, "grids.ridge: The 'solver' parameter of Ridge mus"),
+        ({"tracking": {"uri": "sqlite://"}}, "tracking.uri: a store in memory would be lost"),
         ({"tracking": {"uri": "gopher://x"}}, "tracking at gopher://x: "),
         ({"tracking": {"uri": "sqlite:////proc/no/mlflow.db"}}, "tracking at sqlite:////proc/no"),
     ],

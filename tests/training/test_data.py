@@ -7,6 +7,7 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 
 from contract.errors import DataError
 from contract.settings import Settings, load
+from tests.project import write_settings
 from training.data import read_test, read_training, split
 
 Change = Callable[..., Settings]
@@ -60,6 +61,39 @@ def test_a_test_table_may_hold_the_label_or_not_be_there(change: Change, folder:
     assert read_test(none, read_training(none)) is None
 
 
+def test_the_test_digest_is_that_of_rows_and_prices(settings: Settings, folder: Path) -> None:
+    training = read_training(settings)
+    before = read_test(settings, training)
+    _edit(folder, "test_prices.csv", _set("SalePrice", 0, "1"))
+
+    after = read_test(settings, training)
+
+    assert before is not None
+    assert after is not None
+    assert before.digest != after.digest
+
+
+def test_text_that_looks_like_numbers_in_the_test_table_is_text(
+    settings: Settings, folder: Path
+) -> None:
+    _edit(folder, "train.csv", lambda rows: rows.assign(Street=["1A", "2"] * 100))
+    _edit(folder, "test.csv", lambda rows: rows.assign(Street="2"))
+
+    test = read_test(settings, read_training(settings))
+
+    assert test is not None
+    assert test.X["Street"].unique().tolist() == ["2"]
+
+
+def test_a_label_of_numbers_in_text_is_a_number(settings: Settings, folder: Path) -> None:
+    rows = pd.read_csv(folder / "train.csv")
+    prices = rows["SalePrice"].astype("str")
+    rows.assign(SalePrice=prices).to_parquet(folder / "train.parquet")
+    settings = load(write_settings(folder, data={"train": "train.parquet"}))
+
+    assert read_training(settings).y.tolist() == rows["SalePrice"].tolist()
+
+
 def test_columns_can_be_left_out(change: Change) -> None:
     data = read_training(change(data={"drop": ["PoolQC"], "none_is_a_category": []}))
 
@@ -94,6 +128,8 @@ def _set(column: str, row: int, value: str) -> Callable[[pd.DataFrame], object]:
         ("train.csv", lambda r: r.drop(columns="SalePrice"), "no column 'SalePrice' (data.label)"),
         ("train.csv", lambda rows: rows.drop(columns="Fence"), "'Fence' (data.none_is_a_category)"),
         ("train.csv", lambda r: r.assign(Street="NA"), "column 'Street' has no value in any row"),
+        ("train.csv", _set("LotArea", 4, "null"), "row 5: LotArea is 'null' among numbers"),
+        ("test.csv", lambda rows: rows.head(1), "a test table needs two rows or more"),
         ("train.csv", lambda rows: rows.head(1), "1 row can't be split with 0.2 for validation"),
         ("train.csv", _set("MSSubClass", 4, "20.5"), "'MSSubClass' (data.codes) holds fractions"),
         ("test.csv", lambda rows: rows.drop(columns="LotArea"), "no column 'LotArea' (which"),

@@ -117,6 +117,25 @@ def test_donors_are_capped(tmp_path: Path, parts: Split) -> None:
     assert numbers.estimator.named_steps["impute"]._fit_X.shape[0] == 50
 
 
+def test_a_rare_number_has_a_donor_however_few_there_are(tmp_path: Path) -> None:
+    rare = [100.0] + [None] * 199
+    X = pd.DataFrame({"a": range(200), "rare": rare}).astype("float64")
+    few = load(write_settings(tmp_path, features={"max_donors": 3}))
+
+    matrix = fit_features(X, few).transform(X.tail(5))
+
+    assert (matrix[:, 1] == 100).all()
+
+
+def test_text_without_a_value_in_the_training_rows_is_no_error(settings: Settings) -> None:
+    X = pd.DataFrame({"a": [1.0, 2.0], "t": pd.Series([None, None], dtype="str")})
+    other = pd.DataFrame({"a": [1.0], "t": pd.Series(["x"], dtype="str")})
+
+    matrix = fit_features(X, settings).transform(other)
+
+    assert np.isfinite(matrix).all()
+
+
 def test_features_are_saved_without_code_of_ours(
     ames: Settings, parts: Split, tmp_path: Path
 ) -> None:

@@ -45,7 +45,6 @@ def test_parquets_own_types_become_the_four(tmp_path: Path) -> None:
             "small": np.array([1, 2, 3], dtype="uint8"),
             "half": np.array([1, 2, 3], dtype="float16"),
             "yes": [True, False, True],
-            "maybe": pd.array([True, None, False], dtype="boolean"),
         }
     )
     rows.to_parquet(tmp_path / "t.parquet")
@@ -59,7 +58,6 @@ def test_parquets_own_types_become_the_four(tmp_path: Path) -> None:
         "small": "int64",
         "half": "float64",
         "yes": "bool",
-        "maybe": "float64",
     }
     assert read_back["category"].isna().tolist() == [False, True, True]
 
@@ -74,6 +72,24 @@ def test_a_folders_files_are_one_table(tmp_path: Path) -> None:
 
     assert_frame_equal(table.rows, rows)
     assert table.digest == read_table(str(tmp_path), MISSING).digest
+
+
+def test_a_folders_columns_have_one_type_whatever_each_file_looks_like(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text("a,b\n1,7\n2,NA\n")
+    (tmp_path / "2.csv").write_text("a,b\n3,x\n")
+    (tmp_path / "3.csv").write_text("a,b\n")
+
+    rows = read(tmp_path)
+
+    assert {name: str(dtype) for name, dtype in rows.dtypes.items()} == {"a": "int64", "b": "str"}
+    assert rows["b"].fillna("-").tolist() == ["7", "-", "x"]
+
+
+def test_an_index_with_a_name_is_a_column(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    rows.set_index("b").to_parquet(tmp_path / "t.parquet")
+
+    assert set(read(tmp_path / "t.parquet")) == {"a", "b"}
 
 
 def test_files_of_a_folder_must_have_the_same_columns(tmp_path: Path) -> None:
@@ -130,6 +146,9 @@ def test_s3_fails_in_one_line(bucket: str) -> None:
         (b"a,b\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
         (b"a,b\n1,2,3\n1,2,3\n", "its rows have more fields than its header"),
         (b'a,b\n1,"2\n', "EOF inside string"),
+        (b"\na,a\n1,2\n", "column 'a' is there twice, as 1 and 2"),
+        (b'"a,b\n' + b"1,2\n" * 50_000, "its header can't be read"),
+        (b"a,b\nTrue,1\n,2\n", "column 'a' holds true and false with gaps"),
         (b"a,b\n1,2\n3,inf\n", "row 2: b is inf; a number must be finite"),
         (b"a,b\n1,-1e300\n", "row 1: b is -1e+300; a number must be finite"),
     ],
@@ -150,6 +169,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.xlsx").write_bytes(b"x")
     (tmp_path / "t.parquet").write_bytes(b"x")
     (tmp_path / "empty").mkdir()
+    pd.DataFrame({"many": [[1], [2]]}).to_parquet(tmp_path / "lists.parquet")
     dates = pd.DataFrame({"when": pd.to_datetime(["2026-01-01"])})
     dates.to_parquet(tmp_path / "dates.parquet")
     cases = {
@@ -158,6 +178,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
         "t.parquet": "not readable as Parquet",
         "empty": r"no \.csv or \.parquet file in this folder",
         "dates.parquet": "column 'when' holds Timestamp",
+        "lists.parquet": "column 'many' holds ndarray",
     }
     for name, message in cases.items():
         with pytest.raises(DataError, match=message):

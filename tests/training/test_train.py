@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -14,12 +15,12 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import ElasticNet, Ridge
 from xgboost import XGBRegressor
 
-from contract.settings import PROJECT, Settings
-from tests.project import Recorder
+from contract.settings import PROJECT, Settings, load
+from tests.project import Recorder, write_settings
 from training.data import read_training, split
 from training.features import fit_features, fit_scaler
 from training.metrics import eval_metrics
-from training.train import Result
+from training.train import Result, train
 
 Ames = tuple[Settings, Result, Recorder]
 
@@ -205,3 +206,40 @@ def test_the_figures_are_those_of_separate_fits(ames: Ames) -> None:
         predictions = model.fit(X, parts.y_train).predict(X_val)
         expected = eval_metrics(parts.y_val, predictions)
         assert found[name]["RMSE"] == pytest.approx(expected["RMSE"], rel=1e-9), name
+
+
+def test_models_of_an_odd_table_predict_what_their_metrics_came_from(tmp_path: Path) -> None:
+    """Truth values, a text that says None, a code with gaps, markers, odd names."""
+    source = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {
+            "a b": source.normal(size=60),
+            "[flag]": source.integers(0, 2, 60).astype(bool),
+            "<kind>": source.choice(["None", "null", "?", "x"], 60),
+            "code": source.choice([10.0, 20.0, np.nan], 60),
+            "seen once": ["only"] + ["often"] * 59,
+            "whole": source.integers(0, 9, 60),
+        }
+    )
+    rows["y"] = 3 * rows["a b"] + rows["[flag]"] + source.normal(size=60)
+    rows.to_csv(tmp_path / "odd.csv", index=False, na_rep="-")
+    data = {"train": "odd.csv", "test": "", "test_labels": "", "label": "y", "id": ""}
+    missing = ["-", "?"]
+    columns = {"codes": ["code", "code"], "none_is_a_category": ["<kind>"], "missing": missing}
+    file = write_settings(
+        tmp_path,
+        data=data | columns,
+        training={"families": ["ridge", "xgboost"]},
+        grids__xgboost={"n_estimators": [20], "max_depth": [2, 3]},
+    )
+    settings = load(file)
+
+    result = train(settings, Recorder())
+
+    mlflow.set_tracking_uri(result.tracking_uri)
+    parts = split(read_training(settings), settings)
+    raw = pd.read_csv(tmp_path / "odd.csv", keep_default_na=False, na_values=missing)
+    for entry in result.leaderboard:
+        model = mlflow.pyfunc.load_model(f"runs:/{entry.run_id}/model")
+        found = eval_metrics(parts.y_val, model.predict(raw.loc[parts.X_val.index]))
+        assert found["RMSE"] == pytest.approx(entry.metrics["RMSE"], rel=1e-9), entry.name

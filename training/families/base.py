@@ -1,5 +1,6 @@
 """What a family of models is."""
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,13 @@ class Fit:
     """What it took; of work that combinations share, a share."""
 
 
+def reason_of(error: Exception) -> str:
+    """Return what a library says of a value, in one line and without its own source's place."""
+    text = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", str(error).strip())
+    lines = text.splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class Family(ABC):
     """A kind of model, its grid, and how it fits that grid.
 
@@ -55,7 +63,12 @@ class Family(ABC):
 
     @abstractmethod
     def model(self, params: Params, seed: int) -> Regressor:
-        """Return an unfitted model. The seed is for what is random in it."""
+        """Return an unfitted model; with its defaults for what the parameters don't say.
+
+        Args:
+            params: Hyperparameters by name; none at all where only the defaults are asked for.
+            seed: For what is random in it.
+        """
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
