@@ -1,9 +1,11 @@
 """Write the hashed locks under requirements/ from pyproject.toml's groups: `make lock`."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+UV = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = {"train": None, "dev": "train", "uv": None}
 """Each lock, and the lock whose versions it must agree with."""
@@ -12,7 +14,7 @@ LOCKS = {"train": None, "dev": "train", "uv": None}
 def main() -> int:
     """Compile every lock for all supported Pythons and platforms, naming no package host."""
     for group, agrees_with in LOCKS.items():
-        command = ["uv", "pip", "compile", "pyproject.toml", "--group", group, "--quiet"]
+        command = [UV, "pip", "compile", "pyproject.toml", "--group", group, "--quiet"]
         command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest"]
         command += ["--generate-hashes", "--no-emit-index-url", "--no-annotate"]
         command += ["--custom-compile-command", "make lock", "--upgrade"]
