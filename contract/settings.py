@@ -130,7 +130,7 @@ class Settings(BaseSettings, _Tables):
     @property
     def store_name(self) -> str:
         """The tracking URI as it may be shown: without a password."""
-        return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", self.tracking.uri)
+        return without_password(self.tracking.uri)
 
     @property
     def artifact_root(self) -> str:
@@ -151,6 +151,11 @@ class Settings(BaseSettings, _Tables):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, whose content `load` passes to the constructor."""
         return env_settings, init_settings
+
+
+def without_password(uri: str) -> str:
+    """Return an address as it may be shown or stored: `http://me:***@host`."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
 def load(file: Path | None = None) -> Settings:

@@ -18,7 +18,7 @@ from urllib.parse import urlparse
 import typer
 
 from contract.errors import StackError, TrackingError
-from contract.settings import PROJECT, Settings, TrackingSettings, load
+from contract.settings import PROJECT, Settings, TrackingSettings, load, without_password
 from scripts.console import main, say
 from scripts.server import HOST, PORT, answers, refuse_used_port, server_command, server_environment
 
@@ -42,7 +42,8 @@ def command(
     settings = load()
     tracking = tracking or (settings.tracking.uri if _is_server(settings) else DEFAULT_SERVER)
     manager, reason = _choose(env_manager)
-    say(f"Running {entry_point} in experiment {experiment} at {tracking}; environment: {reason}")
+    shown = without_password(tracking)
+    say(f"Running {entry_point} in experiment {experiment} at {shown}; environment: {reason}")
     with _server(tracking, settings):
         _run(experiment, entry_point, tracking, manager, {"families": families} if families else {})
 
@@ -73,7 +74,7 @@ def _server(uri: str, settings: Settings) -> Iterator[None]:
         return
     port = _local_port(uri)
     if port is None:
-        raise TrackingError(f"no MLflow server answers at {uri}")
+        raise TrackingError(f"no MLflow server answers at {without_password(uri)}")
     refuse_used_port(port)
     log = settings.root / ".local" / "mlflow-server.log"
     if _is_server(settings):  # its address is the one where none answers

@@ -7,7 +7,7 @@ from typing import Protocol
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from contract.settings import MetricName, Settings
+from contract.settings import MetricName, Settings, without_password
 from training.data import Dataset, read_test, read_training, split
 from training.grid import fit_grids, plan
 from training.metrics import Metrics, eval_metrics, loss
@@ -93,7 +93,7 @@ def train(settings: Settings, progress: Progress) -> Result:
         ranked = sorted(entries, key=lambda entry: _rank(entry, metric))
         tracker.log_result(parent_id, _table(ranked), best[0].run_id, score or {})
     experiment = settings.training.experiment
-    return Result(tracker.uri, experiment, parent_id, metric, ranked, score)
+    return Result(without_password(tracker.uri), experiment, parent_id, metric, ranked, score)
 
 
 def _rank(entry: Entry, metric: MetricName) -> tuple[float, str]:
