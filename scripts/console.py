@@ -79,6 +79,7 @@ def _quieten_libraries() -> None:
     """Keep libraries to the point: warnings in one line, no start-up notes, no usage statistics."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # --json's place
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # git may be missing
 
     def show(message: Warning | str, category: type[Warning], *_: object) -> None:

@@ -92,8 +92,8 @@ def train(settings: Settings, progress: Progress) -> Result:
         score = _score(best[1], test) if test else None
         ranked = sorted(entries, key=lambda entry: _rank(entry, metric))
         tracker.log_result(parent_id, _table(ranked), best[0].run_id, score or {})
-    experiment = settings.training.experiment
-    return Result(without_password(tracker.uri), experiment, parent_id, metric, ranked, score)
+    uri, experiment = without_password(tracker.uri), tracker.experiment.name
+    return Result(uri, experiment, parent_id, metric, ranked, score)
 
 
 def _rank(entry: Entry, metric: MetricName) -> tuple[float, str]:

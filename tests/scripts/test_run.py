@@ -35,6 +35,8 @@ def test_the_conductor_starts_a_server_trains_and_leaves_nothing_running(
     assert lines[0].startswith(f"Running Training in experiment ElasticNet at {uri}; environment:")
     assert lines[1].startswith(f"Starting an MLflow server at {uri} for this run")
     assert "Winner: ridge" in done.stdout
+    assert "Tracked in experiment ElasticNet; see it with: make ui" in done.stdout
+    assert "View run" not in done.stdout + done.stderr
     assert not answers(uri)
     client = MlflowClient(tracking_uri=f"sqlite:///{folder}/.local/mlflow.db")
     experiment = client.get_experiment_by_name("ElasticNet")

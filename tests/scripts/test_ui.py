@@ -1,6 +1,6 @@
 """`make ui`: what was tracked, in MLflow's own server on 127.0.0.1."""
 
-import re
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -65,14 +65,13 @@ def test_what_was_tracked_is_served(ui: str, folder: Path) -> None:
     assert board["columns"][:3] == ["rank", "combination", "RMSE"]
 
     # A training through the server lands beside it, and both ways lead to its models.
-    done = run("scripts.train", folder=folder, MLFLOW_TRACKING_URI=ui)
+    done = run("scripts.train", "--json", folder=folder, MLFLOW_TRACKING_URI=ui)
 
     assert done.returncode == 0, done.stderr
-    run_id = re.search(r"\(run (\w{32})\)", done.stdout)
-    assert run_id is not None
+    run_id = json.loads(done.stdout)["winner"]["run_id"]
     for uri in (ui, f"sqlite:///{folder}/.local/mlflow.db"):
         mlflow.set_tracking_uri(uri)
-        model = mlflow.pyfunc.load_model(f"runs:/{run_id[1]}/model")
+        model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
         assert model.metadata.signature is not None
 
 
