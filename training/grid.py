@@ -1,6 +1,7 @@
 """The engine: plan every combination, prepare the rows once, fit, score on the validation rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,9 @@ def plan(settings: Settings) -> list[FamilyGrid]:
     return [_plan_family(name, settings) for name in names]
 
 
-def fit_grids(grids: Sequence[FamilyGrid], split: Split, settings: Settings) -> Iterator[Candidate]:
+def fit_grids(
+    grids: Sequence[FamilyGrid], split: Split, settings: Settings
+) -> Generator[Candidate]:
     """Fit every combination of every grid; yield each as soon as it is fitted and scored.
 
     Features are learned from the training rows alone, once for all; what a combination's metrics
@@ -80,10 +83,12 @@ def fit_grids(grids: Sequence[FamilyGrid], split: Split, settings: Settings) -> 
             steps.append(("scale", scaler))
             rows, judges = scaled
         try:
-            for fit in grid.family.fit_grid(grid.combinations, rows, y_train, settings.data.seed):
-                pipeline = Pipeline([*steps, ("model", fit.model)])
-                metrics = _score(y_val, fit.model.predict(judges), grid.name)
-                yield Candidate(grid, fit.params, pipeline, metrics, fit.seconds)
+            fits = grid.family.fit_grid(grid.combinations, rows, y_train, settings.data.seed)
+            with closing(fits):
+                for fit in fits:
+                    pipeline = Pipeline([*steps, ("model", fit.model)])
+                    metrics = _score(y_val, fit.model.predict(judges), grid.name)
+                    yield Candidate(grid, fit.params, pipeline, metrics, fit.seconds)
         except (ValueError, TypeError) as error:  # the libraries' ways to refuse a value
             raise FamilyError(f"grids.{grid.name}: {reason_of(error)}") from error
 

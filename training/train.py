@@ -1,6 +1,7 @@
 """A training from end to end: read, fit, track, rank, and score the winner on the test rows."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -77,9 +78,11 @@ def train(settings: Settings, progress: Progress) -> Result:
     metric = settings.training.metric
     entries: list[Entry] = []
     best: tuple[Entry, Pipeline] | None = None
-    with tracker.parent(parts, test) as parent_id:
+    # Closed at an interrupt, before the run is ended: families may have work in other threads.
+    fitted = closing(fit_grids(grids, parts, settings))
+    with tracker.parent(parts, test) as parent_id, fitted as candidates:
         progress.started(total, len(parts.X_train), len(parts.X_val), len(test.X) if test else 0)
-        for candidate in fit_grids(grids, parts, settings):
+        for candidate in candidates:
             run_id = tracker.log_candidate(candidate, parent_id)
             name = candidate.grid.name
             facts = (candidate.name, name, candidate.params, candidate.metrics, candidate.seconds)

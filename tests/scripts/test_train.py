@@ -144,6 +144,24 @@ def test_an_interrupt_leaves_no_run_running(folder: Path, number: signal.Signals
     assert PENDING not in models
 
 
+def test_an_interrupt_ends_boosters_in_the_middle(folder: Path) -> None:
+    """Hours of rounds, in threads of their own: they end with the round that they are in."""
+    grid = {"n_estimators": [10_000_000], "max_depth": [3, 5]}
+    write_settings(folder, training={"families": ["xgboost"]}, grids__xgboost=grid)
+    process = start("scripts.train", folder=folder)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("12 combinations"):
+            break
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+
+    rest, _ = process.communicate(timeout=30)
+
+    assert (process.returncode, rest.splitlines()) == (130, ["interrupted"])
+    assert _statuses(folder) == ["KILLED"]
+
+
 def test_an_interrupt_before_the_first_run_is_as_clean(folder: Path) -> None:
     process = start("scripts.train", folder=folder)
     assert process.stdout is not None

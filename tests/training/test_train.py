@@ -19,6 +19,7 @@ from contract.settings import PROJECT, Settings, load
 from tests.project import Recorder, write_settings
 from training.data import read_training, split
 from training.features import fit_features, fit_scaler
+from training.grid import plan
 from training.metrics import eval_metrics
 from training.train import Result, train
 
@@ -179,7 +180,8 @@ def test_progress_tells_each_combination_and_the_best_so_far(ames: Ames) -> None
 
 
 def test_the_figures_are_those_of_separate_fits(ames: Ames) -> None:
-    """An estimator of its own for a combination of each family, on the same matrix."""
+    """An estimator of its own for every combination of XGBoost, which shares its boosters."""
+    xgb = plan(ames[0])[2].combinations
     settings, result, _ = ames
     parts = split(read_training(settings), settings)
     features = fit_features(parts.X_train, settings)
@@ -193,15 +195,11 @@ def test_the_figures_are_those_of_separate_fits(ames: Ames) -> None:
             scaled,
             scaled_judges,
         ),
-        "xgboost learning_rate=0.1 max_depth=3 n_estimators=100 subsample=0.8": (
-            XGBRegressor(
-                n_estimators=100, learning_rate=0.1, max_depth=3, subsample=0.8, random_state=42
-            ),
-            rows,
-            judges,
-        ),
     }
     found = {entry.name: entry.metrics for entry in result.leaderboard}
+    for params in xgb:
+        name = " ".join(["xgboost", *(f"{key}={value}" for key, value in params.items())])
+        peers[name] = (XGBRegressor(random_state=42, n_jobs=2, **params), rows, judges)
     for name, (model, X, X_val) in peers.items():
         predictions = model.fit(X, parts.y_train).predict(X_val)
         expected = eval_metrics(parts.y_val, predictions)

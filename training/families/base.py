@@ -3,7 +3,7 @@
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -72,7 +72,7 @@ class Family(ABC):
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
-    ) -> Iterator[Fit]:
+    ) -> Generator[Fit]:
         """Fit every combination, in any order, and yield each as soon as it is there.
 
         A family overrides this to share work among its combinations.
@@ -82,6 +82,8 @@ class Family(ABC):
             X: Training rows x encoded columns, float32; scaled where `scaled` says so.
             y: The training rows' labels.
             seed: For what is random in the models.
+
+        It is closed where the training ends early: what it has in other threads is to end then.
         """
         for params in combinations:
             start = time.perf_counter()

@@ -1,6 +1,6 @@
 """ElasticNet: least squares with a mix of L1 and L2 penalties."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from sklearn.linear_model import ElasticNet
@@ -22,6 +22,6 @@ class ElasticNetFamily(Family):
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
-    ) -> Iterator[Fit]:
+    ) -> Generator[Fit]:
         """Fit in float64, in which coordinate descent can reach its tolerance."""
         yield from super().fit_grid(combinations, X.astype(np.float64), y, seed)

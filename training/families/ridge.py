@@ -1,6 +1,6 @@
 """Ridge: least squares with an L2 penalty."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from sklearn.linear_model import Ridge
@@ -22,6 +22,6 @@ class RidgeFamily(Family):
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
-    ) -> Iterator[Fit]:
+    ) -> Generator[Fit]:
         """Fit in float64: in float32 the normal equations lose half of the digits."""
         yield from super().fit_grid(combinations, X.astype(np.float64), y, seed)
