@@ -32,8 +32,7 @@ class XGBoostFamily(Family):
 
     def model(self, params: Params, seed: int) -> Regressor:
         """Return an unfitted XGBRegressor on one thread."""
-        model: Regressor = XGBRegressor(**{"random_state": seed, "n_jobs": 1, **params})
-        return model
+        return _regressor(params, seed)
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
@@ -58,22 +57,23 @@ class XGBoostFamily(Family):
     ) -> list[Fit]:
         """Fit the last of a group, which has the most rounds; the others are its first trees."""
         start = time.perf_counter()
-        longest = XGBRegressor(
-            **{"random_state": seed, "n_jobs": 1, "callbacks": [stop], **group[-1]}
-        ).fit(X, y)
-        booster = longest.get_booster()
+        booster = _regressor(group[-1], seed, callbacks=[stop]).fit(X, y).get_booster()
         seconds = (time.perf_counter() - start) / len(group)
-        return [Fit(params, self._first_trees(booster, params, seed), seconds) for params in group]
-
-    def _first_trees(self, booster: Booster, params: Params, seed: int) -> Regressor:
-        model = self.model(params, seed)
-        rounds = params.get(ROUNDS)
-        part = booster if rounds is None else booster[:rounds]
-        model.load_model(part.save_raw("ubj"))
-        return model
+        return [Fit(params, _first_trees(booster, params, seed), seconds) for params in group]
 
 
-class _Stop(TrainingCallback):  # type: ignore[misc]
+def _regressor(params: Params, seed: int, **more: object) -> XGBRegressor:
+    return XGBRegressor(**{"random_state": seed, "n_jobs": 1, **more, **params})
+
+
+def _first_trees(booster: Booster, params: Params, seed: int) -> XGBRegressor:
+    model = _regressor(params, seed)
+    rounds = params.get(ROUNDS)
+    model.load_model((booster if rounds is None else booster[:rounds]).save_raw("ubj"))
+    return model
+
+
+class _Stop(TrainingCallback):
     """Ends boosters after the round that they are in."""
 
     def __init__(self) -> None:
