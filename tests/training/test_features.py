@@ -10,6 +10,7 @@ from contract.settings import Settings, load
 from tests.project import write_settings
 from training.data import Split, read_training, split
 from training.features import TRUSTED_TYPES, fit_features, fit_scaler
+from training.grid import fit_grids, plan
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,13 @@ def test_validation_rows_cannot_leak_in(ames: Settings, folder: Path, settings: 
     scaler = fit_scaler(one.transform(before.X_train), one)
     other_scaler = fit_scaler(other.transform(after.X_train), other)
     assert_array_equal(scaler.transform(matrices[0]), other_scaler.transform(matrices[0]))
+    # And through the engine, to the predictions of the models that come out of it.
+    grids = plan(settings)
+    for first, second in zip(
+        fit_grids(grids, before, settings), fit_grids(grids, after, settings), strict=True
+    ):
+        predictions = [one.pipeline.predict(before.X_val) for one in (first, second)]
+        assert_array_equal(*predictions)
 
 
 def test_the_matrix_is_float32_and_whole(ames: Settings, parts: Split) -> None:
