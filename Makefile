@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+FORCE  ?=
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 
@@ -20,8 +21,8 @@ help: ## show this list
 # --- Use ------------------------------------------------------------------------------------------
 
 .PHONY: train
-train: $(TRAIN_STAMP) ## run the grids, track every combination, show the winner (ARGS="--json" for programs)
-	@$(RUN) -m scripts.train $(ARGS)
+train: $(TRAIN_STAMP) ## run what isn't tracked yet of the grids, show the winner (FORCE=1 runs all; ARGS="--json")
+	@$(RUN) -m scripts.train $(if $(FORCE),--force) $(ARGS)
 
 .PHONY: ui
 ui: $(TRAIN_STAMP) ## serve what was tracked at http://127.0.0.1:5000

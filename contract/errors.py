@@ -5,6 +5,7 @@ StackError
   +-- DataError         a table: its file, columns or rows
   +-- FamilyError       a family of models, its grid or its parameters
   +-- TrackingError     the MLflow store or server
+  +-- WorkerError       the process that fits
 """
 
 
@@ -28,3 +29,7 @@ class FamilyError(StackError):
 
 class TrackingError(StackError):
     """The tracking store is out of reach, refuses, or doesn't hold what was asked for."""
+
+
+class WorkerError(StackError):
+    """The process that fits ended by itself; the message says how."""

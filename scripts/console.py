@@ -1,5 +1,6 @@
 """What the commands share: their edge towards the shell, and how they speak to a person."""
 
+import logging
 import os
 import signal
 import sys
@@ -34,6 +35,7 @@ def say(line: str) -> None:
 def main(command: Callable[..., None]) -> NoReturn:
     """Run a command and exit: 0, or its error's exit code after one line that explains it."""
     _quieten_libraries()
+    logging.getLogger("urllib3.connectionpool").addHandler(_Waiting(logging.WARNING))
     _catch_signals()
     app = typer.Typer(add_completion=False)
     app.command()(command)
@@ -59,6 +61,14 @@ def main(command: Callable[..., None]) -> NoReturn:
     sys.exit(0)
 
 
+class _Waiting(logging.Handler):
+    """Tells that a server is waited for, which MLflow's client does without a word."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg.startswith("Retrying"):
+            say("waiting for the tracking server: no answer")
+
+
 def _catch_signals() -> None:
     began = 0.0
 
@@ -78,8 +88,11 @@ def _catch_signals() -> None:
 def _quieten_libraries() -> None:
     """Keep libraries to the point: warnings in one line, no start-up notes, no usage statistics."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    # MLflow logs the tracebacks of errors that it raises as well, and that are explained here.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # --json's place
+    # A server that went away is waited for one minute; MLflow's own patience is more than four.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # git may be missing
 
     def show(message: Warning | str, category: type[Warning], *_: object) -> None:

@@ -35,10 +35,10 @@ class Lines:
     def __init__(self, metric: str) -> None:
         self._metric, self._done, self._total = metric, 0, 0
 
-    def started(self, total: int, train_rows: int, val_rows: int, test_rows: int) -> None:
+    def started(self, total: int, before: int, train: int, val: int, test: int) -> None:
         """Say what is about to be done."""
-        self._total = total
-        say(summary(total, train_rows, val_rows, test_rows))
+        self._total, self._done = total, before
+        say(summary(total, before, train, val, test))
 
     def tracked(self, entry: Entry, best: Entry) -> None:
         """Say what came of a combination."""
@@ -56,10 +56,10 @@ class Bar:
         self._progress, self._metric = progress, metric
         self._task = progress.add_task("opening the tracking store", total=None, best="")
 
-    def started(self, total: int, train_rows: int, val_rows: int, test_rows: int) -> None:
+    def started(self, total: int, before: int, train: int, val: int, test: int) -> None:
         """Say what is about to be done, and give the bar its length."""
-        self._progress.console.print(summary(total, train_rows, val_rows, test_rows), markup=False)
-        self._progress.update(self._task, total=total, description="")
+        self._progress.console.print(summary(total, before, train, val, test), markup=False)
+        self._progress.update(self._task, total=total, completed=before, description="")
 
     def tracked(self, entry: Entry, best: Entry) -> None:
         """Move on by one."""
@@ -67,10 +67,11 @@ class Bar:
         self._progress.update(self._task, advance=1, description=entry.name, best=top)
 
 
-def summary(total: int, train_rows: int, val_rows: int, test_rows: int) -> str:
+def summary(total: int, before: int, train: int, val: int, test: int) -> str:
     """Say how much there is to do, and on how many rows."""
-    test = f", the winner scored on {test_rows}" if test_rows else ""
-    return f"{total} combinations: trained on {train_rows} rows, compared on {val_rows}{test}"
+    scored = f", the winner scored on {test}" if test else ""
+    known = f" ({before} of them tracked before)" if before else ""
+    return f"{total} combinations{known}: trained on {train} rows, compared on {val}{scored}"
 
 
 def value_of(entry: Entry, metric: str) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from contract.settings import load
 from scripts.console import main, say
+from training.worker import Worker
 
 if TYPE_CHECKING:
     from training.metrics import Metrics
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 def command(
     families: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train anew what is tracked.")] = False,
 ) -> None:
     """Train every combination of the grids, track each in MLflow, and show the winner."""
     settings = load()
@@ -26,12 +28,17 @@ def command(
     names = ", ".join(settings.training.families)
     say(f"Training {names} on {settings.data.train}; tracked in {settings.store_name}")
 
-    # The libraries take seconds to load: only now, after the first line.
-    from scripts.progress import watch  # noqa: PLC0415
-    from training.train import train  # noqa: PLC0415
+    with Worker() as worker:
+        # The libraries take seconds to load: only now, after the first line, and while the worker
+        # loads its own.
+        from scripts.progress import watch  # noqa: PLC0415
+        from training.train import train  # noqa: PLC0415
 
-    with watch(settings.training.metric) as progress:
-        result = train(settings, progress)
+        with watch(settings.training.metric) as progress:
+            result = train(settings, progress, worker, anew=force)
+    if result.tracked_before == len(result.leaderboard):
+        run = result.parent_run_id
+        say(f"Trained before on the same data, code and settings (run {run}); FORCE=1 trains anew")
     if as_json:
         json.dump(result.as_json(), sys.stdout, indent=2)
         print()

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from contract.settings import PROJECT, Settings, load
-from tests.project import Recorder, write_settings
-from training.tracking import Tracker
-from training.train import Result, train
+from tests.project import Recorder, train_here, write_settings, write_tables
+from training.store import Store
+from training.train import Result
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
 
@@ -41,7 +40,7 @@ def no_tracking_uri() -> Iterator[None]:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that has its tables: making them takes seconds."""
     root = tmp_path_factory.mktemp("store")
-    Tracker(load(write_settings(root, training={"experiment": "another"})))
+    Store(load(write_settings(root, training={"experiment": "another"})))
     return root / ".local/mlflow.db"
 
 
@@ -50,12 +49,7 @@ def folder(tmp_path: Path, empty_store: Path) -> Path:
     """A folder with an empty store, and settings for Ames' first 200 rows and Ridge alone."""
     (tmp_path / ".local").mkdir()
     shutil.copy(empty_store, tmp_path / ".local/mlflow.db")
-    rows = pd.read_csv(PROJECT / "data/train.csv", keep_default_na=False, dtype=str)
-    rows.head(200).to_csv(tmp_path / "train.csv", index=False)
-    test = pd.read_csv(PROJECT / "data/test.csv", keep_default_na=False, dtype=str)
-    test.head(50).to_csv(tmp_path / "test.csv", index=False)
-    prices = pd.read_csv(PROJECT / "data/test_prices.csv")
-    prices.to_csv(tmp_path / "test_prices.csv", index=False)
+    write_tables(tmp_path)
     write_settings(tmp_path)
     return tmp_path
 
@@ -72,7 +66,7 @@ def ames(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Result, Re
     (root / "data").symlink_to(PROJECT / "data")
     shutil.copy(PROJECT / "settings.toml", root)
     settings, recorder = load(root / "settings.toml"), Recorder()
-    return settings, train(settings, recorder), recorder
+    return settings, train_here(settings, recorder), recorder
 
 
 @pytest.fixture

@@ -2,13 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from contract.settings import PROJECT
-from training.train import Entry
+from contract.settings import PROJECT, Settings
+from training.train import Entry, Progress, Result, train
+from training.worker import Worker
 
 NONE_COLUMNS = ["Alley", "BsmtQual", "FireplaceQu", "GarageType", "PoolQC", "Fence", "MiscFeature"]
 
@@ -35,13 +37,19 @@ class Recorder:
         self.entries: list[Entry] = []
         self.bests: list[Entry] = []
 
-    def started(self, total: int, train_rows: int, val_rows: int, test_rows: int) -> None:
-        self.total = total
-        self.rows = (train_rows, val_rows, test_rows)
+    def started(self, total: int, before: int, train: int, val: int, test: int) -> None:
+        self.total, self.before = total, before
+        self.rows = (train, val, test)
 
     def tracked(self, entry: Entry, best: Entry) -> None:
         self.entries.append(entry)
         self.bests.append(best)
+
+
+def train_here(settings: Settings, watcher: Progress | None = None, anew: bool = False) -> Result:
+    """Train in this process, with a worker of its own."""
+    with Worker() as worker:
+        return train(settings, watcher or Recorder(), worker, anew)
 
 
 def write_settings(folder: Path, **changes: dict[str, Any]) -> Path:
@@ -59,6 +67,20 @@ def write_settings(folder: Path, **changes: dict[str, Any]) -> Path:
     return file
 
 
+def write_tables(folder: Path) -> None:
+    """Write the first rows of Ames' tables: 200 to train on, 50 to test on."""
+    for name, rows in (("train.csv", 200), ("test.csv", 50)):
+        lines = (PROJECT / "data" / name).read_text().splitlines(keepends=True)
+        (folder / name).write_text("".join(lines[: 1 + rows]))
+    shutil.copy(PROJECT / "data/test_prices.csv", folder)
+
+
+def environment_for(folder: Path) -> dict[str, str]:
+    """A user's environment, with a folder's settings."""
+    shell = {name: value for name, value in os.environ.items() if name != "MLFLOW_LOGGING_LEVEL"}
+    return {**shell, "STACK_SETTINGS": str(folder / "settings.toml")}
+
+
 def run(
     module: str, *arguments: str, folder: Path, cwd: Path = PROJECT, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
@@ -66,7 +88,7 @@ def run(
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
-        env={**os.environ, "STACK_SETTINGS": str(folder / "settings.toml"), **environment},
+        env=environment_for(folder) | environment,
         capture_output=True,
         text=True,
         timeout=200,
@@ -81,7 +103,7 @@ def start(
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=PROJECT,
-        env={**os.environ, "STACK_SETTINGS": str(folder / "settings.toml"), **environment},
+        env=environment_for(folder) | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

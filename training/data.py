@@ -48,6 +48,11 @@ class Split:
     digest: str
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        """How many rows train, and how many judge."""
+        return len(self.X_train), len(self.X_val)
+
+    @property
     def train(self) -> Dataset:
         """The rows that models and features learn from."""
         return Dataset(self.X_train, self.y_train, self.source, self.digest)
@@ -186,10 +191,10 @@ def _check_features(X: pd.DataFrame, source: str, settings: Settings) -> None:
 
 def _refuse_text_among_numbers(column: "pd.Series[str]", source: str) -> None:
     """Refuse a column that a stray text has made one of text: each number would be a category."""
-    numbers = pd.to_numeric(column, errors="coerce").notna()
-    strays = column.notna() & ~numbers
-    if strays.any() and numbers.sum() >= MOSTLY * column.notna().sum():
-        row = int(np.flatnonzero(strays)[0])
+    counts = column.value_counts()  # of each text once: converting is slow
+    numbers = pd.to_numeric(counts.index.to_series(), errors="coerce").notna().to_numpy()
+    if not numbers.all() and counts[numbers].sum() >= MOSTLY * counts.sum():
+        row = int(np.flatnonzero(column.isin(counts.index[~numbers]))[0])
         reason = f"row {row + 1}: {column.name} is {column.iloc[row]!r} among numbers"
         mend = "mend it, or name it in data.missing, or the column in data.codes"
         raise DataError(f"{source}: {reason}: {mend}")

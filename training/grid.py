@@ -1,18 +1,18 @@
 """The engine: plan every combination, prepare the rows once, fit, score on the validation rows."""
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from contract.errors import FamilyError
 from contract.settings import Settings
 from training.data import Split
-from training.families import FAMILIES, Family, load_family
+from training.families import FAMILIES, Family, Regressor, load_family
 from training.families.base import reason_of
-from training.features import Vector, fit_features, fit_scaler
+from training.features import Matrix, Vector, fit_features, fit_scaler
 from training.metrics import Metrics, eval_metrics
 from training.params import Params, combinations
 
@@ -25,24 +25,62 @@ class FamilyGrid:
     family: Family
     combinations: Sequence[Params]
 
+    def title(self, params: Params) -> str:
+        """Return a combination in one line: `ridge alpha=1 fit_intercept=True`."""
+        return " ".join([self.name, *(f"{key}={value}" for key, value in params.items())])
+
+    def without(self, titles: Collection[str]) -> "FamilyGrid":
+        """Return the grid without the combinations of these titles."""
+        rest = [params for params in self.combinations if self.title(params) not in titles]
+        return replace(self, combinations=rest)
+
 
 @dataclass(frozen=True)
-class Candidate:
+class Prepared:
+    """The rows as the families take them, prepared once for all."""
+
+    features: ColumnTransformer
+    """From raw rows to encoded ones; learned from the training rows alone, as the scaler is."""
+    scaler: ColumnTransformer
+    X_train: Matrix
+    X_val: Matrix
+    y_train: Vector
+    y_val: Vector
+
+
+@dataclass(frozen=True)
+class Scored:
     """A fitted combination and what it is worth."""
 
-    grid: FamilyGrid
+    family: str
     params: Params
-    pipeline: Pipeline
-    """From raw rows to predictions."""
+    model: Regressor
+    """From encoded rows to predictions."""
     metrics: Metrics
     """On the validation rows."""
     seconds: float
     """What fitting it took, without the preparation that all share."""
 
+
+@dataclass(frozen=True)
+class Candidate(Scored):
+    """The same with all that it takes to be recorded."""
+
+    grid: FamilyGrid
+    pipeline: Pipeline
+    """From raw rows to predictions."""
+
+    @classmethod
+    def of(cls, scored: Scored, grid: FamilyGrid, rows: Prepared) -> "Candidate":
+        """Put the steps in front of the model that its rows have been through."""
+        scaling = [("scale", rows.scaler)] if grid.family.scaled else []
+        steps = [("features", rows.features), *scaling, ("model", scored.model)]
+        return cls(**vars(scored), grid=grid, pipeline=Pipeline(steps))
+
     @property
     def name(self) -> str:
-        """The family and its parameters in one line: `ridge alpha=1 fit_intercept=True`."""
-        return " ".join([self.grid.name, *(f"{k}={v}" for k, v in self.params.items())])
+        """The family and its parameters in one line."""
+        return self.grid.title(self.params)
 
 
 def plan(settings: Settings) -> list[FamilyGrid]:
@@ -60,35 +98,39 @@ def plan(settings: Settings) -> list[FamilyGrid]:
     return [_plan_family(name, settings) for name in names]
 
 
-def fit_grids(
-    grids: Sequence[FamilyGrid], split: Split, settings: Settings
-) -> Generator[Candidate]:
+def prepare(split: Split, settings: Settings) -> Prepared:
+    """Learn the features from the training rows, and encode all rows."""
+    features = fit_features(split.X_train, settings)
+    X_train = features.transform(split.X_train)
+    return Prepared(
+        features=features,
+        scaler=fit_scaler(X_train, features),
+        X_train=X_train,
+        X_val=features.transform(split.X_val),
+        y_train=split.y_train.to_numpy(np.float64),
+        y_val=split.y_val.to_numpy(np.float64),
+    )
+
+
+def fit_grids(grids: Sequence[FamilyGrid], rows: Prepared, seed: int) -> Iterator[Scored]:
     """Fit every combination of every grid; yield each as soon as it is fitted and scored.
 
-    Features are learned from the training rows alone, once for all; what a combination's metrics
-    come from is what its pipeline predicts for the raw validation rows.
+    What a combination's metrics come from is what its pipeline predicts for the raw validation
+    rows.
 
     Raises:
         FamilyError: A family refuses a parameter's value.
     """
-    features = fit_features(split.X_train, settings)
-    X_train, X_val = features.transform(split.X_train), features.transform(split.X_val)
-    scaler = fit_scaler(X_train, features)
-    scaled = (scaler.transform(X_train), scaler.transform(X_val))
-    y_train, y_val = split.y_train.to_numpy(np.float64), split.y_val.to_numpy(np.float64)
+    scaled: tuple[Matrix, Matrix] | None = None
     for grid in grids:
-        steps = [("features", features)]
-        rows, judges = X_train, X_val
+        X_train, X_val = rows.X_train, rows.X_val
         if grid.family.scaled:
-            steps.append(("scale", scaler))
-            rows, judges = scaled
+            scaled = scaled or (rows.scaler.transform(X_train), rows.scaler.transform(X_val))
+            X_train, X_val = scaled
         try:
-            fits = grid.family.fit_grid(grid.combinations, rows, y_train, settings.data.seed)
-            with closing(fits):
-                for fit in fits:
-                    pipeline = Pipeline([*steps, ("model", fit.model)])
-                    metrics = _score(y_val, fit.model.predict(judges), grid.name)
-                    yield Candidate(grid, fit.params, pipeline, metrics, fit.seconds)
+            for fit in grid.family.fit_grid(grid.combinations, X_train, rows.y_train, seed):
+                metrics = _score(rows.y_val, fit.model.predict(X_val), grid.name)
+                yield Scored(grid.name, fit.params, fit.model, metrics, fit.seconds)
         except (ValueError, TypeError) as error:  # the libraries' ways to refuse a value
             raise FamilyError(f"grids.{grid.name}: {reason_of(error)}") from error
 

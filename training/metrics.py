@@ -1,6 +1,7 @@
 """How good predictions are."""
 
 from collections.abc import Mapping
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +20,9 @@ Metrics = Mapping[str, float]
 - MAPE: mean absolute percentage error, as a share: 0.08 is 8 %;
 - R2: coefficient of determination: 1 is perfect, 0 is no better than the mean.
 """
+
+
+METRICS: tuple[MetricName, ...] = get_args(MetricName)
 
 
 def eval_metrics(y_true: ArrayLike, y_pred: ArrayLike) -> Metrics:

@@ -1,17 +1,23 @@
 """Saving a fitted pipeline as an MLflow model folder: the scikit-learn flavour, without pickle."""
 
-import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from zipfile import ZipFile
 
 import mlflow.sklearn
+import numpy as np
 import pandas as pd
+import yaml
 from mlflow.entities import LoggedModel
-from mlflow.models import Model, ModelSignature, infer_signature
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from sklearn.pipeline import Pipeline
 
 from contract.errors import FamilyError
+from training.archive import Archive, kinds
 from training.data import Split
 from training.families import Family
 from training.features import TRUSTED_TYPES
@@ -19,43 +25,81 @@ from training.features import TRUSTED_TYPES
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 """What every model needs to be loaded and asked; a family adds its own."""
 EXAMPLE_ROWS = 3
+MODEL_FILE = "model.skops"
+TYPES = {
+    "int64": DataType.long,
+    "float64": DataType.double,
+    "bool": DataType.boolean,
+    "str": DataType.string,
+}
+"""MLflow's names for the types that `training.tables` reads."""
+
+
+@dataclass
+class _Form:
+    """A family's model folder, which MLflow wrote and checked, to be filled with each model."""
+
+    folder: Path
+    entry: Model
+    kinds: set[str]
+    """The names of all types and functions in it."""
 
 
 class ModelWriter:
     """Writes the pipelines of one split; what they have in common is prepared once."""
 
-    def __init__(self, split: Split) -> None:
-        """Take the schema from all the rows that were read, before any model is there."""
-        rows = pd.concat([split.X_train, split.X_val])
-        with warnings.catch_warnings():
-            # MLflow warns of whole-number columns, which may have gaps one day. Here a column
-            # without a gap is required, and a request that lacks it is refused: that is meant.
-            warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-            self._signature: ModelSignature = infer_signature(rows, split.y_train.to_numpy())
-        self._example = split.X_train.head(EXAMPLE_ROWS)
+    def __init__(self, split: Split, scratch: Path) -> None:
+        """Take the schema from all the rows that were read, before any model is there.
 
-    def write(self, pipeline: Pipeline, family: Family, model: LoggedModel, folder: Path) -> None:
-        """Write the model folder.
+        Args:
+            split: The rows that the models are fitted on and compared on.
+            scratch: An empty folder to write in.
+        """
+        prediction = Schema([TensorSpec(np.dtype(np.float64), (-1,))])
+        self._signature = ModelSignature(schema_of(split.X_train, split.X_val), prediction)
+        self._example = split.X_train.head(EXAMPLE_ROWS)
+        self._scratch = scratch
+        self._archive = Archive()
+        self._forms: dict[Family, _Form] = {}
+
+    def write(self, pipeline: Pipeline, family: Family, model: LoggedModel) -> Path:
+        """Write a model folder, which stays as it is until the next one is written.
+
+        A family's first model is written and checked by MLflow. A later one differs in two of the
+        files, and its check would find nothing new as long as it is made of the same types.
 
         Args:
             pipeline: From raw rows to predictions, fitted.
             family: Says what its models require and which of their types are to be trusted.
             model: MLflow's entry for it, whose name the folder carries.
-            folder: Where to; must not be there yet.
 
         Raises:
             FamilyError: The model can't be saved without pickle.
         """
+        form = self._forms.get(family)
+        if form:
+            before = (form.folder / MODEL_FILE).stat().st_size
+            if self._archive.write(pipeline, form.folder / MODEL_FILE) <= form.kinds:
+                form.entry.model_size_bytes += (form.folder / MODEL_FILE).stat().st_size - before
+                form.entry.utc_time_created = str(datetime.now(UTC).replace(tzinfo=None))
+                _name(form.entry, model)
+                # As `Model.save` does, but by the parser that is written in C.
+                text = yaml.dump(form.entry.to_dict(), Dumper=yaml.CSafeDumper)
+                (form.folder / "MLmodel").write_text(text)
+                return form.folder
+        form = self._write_whole(pipeline, family, model)
+        self._forms[family] = form
+        return form.folder
+
+    def _write_whole(self, pipeline: Pipeline, family: Family, model: LoggedModel) -> _Form:
+        folder = self._scratch / model.model_id
+        entry = Model()
+        _name(entry, model)
         try:
             mlflow.sklearn.save_model(
                 pipeline,
                 str(folder),
-                mlflow_model=Model(
-                    artifact_path=model.artifact_location,
-                    run_id=model.source_run_id,
-                    model_uuid=model.model_id,
-                    model_id=model.model_id,
-                ),
+                mlflow_model=entry,
                 serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_SKOPS,
                 skops_trusted_types=[*TRUSTED_TYPES, *family.trusted_types],
                 signature=self._signature,
@@ -66,6 +110,30 @@ class ModelWriter:
             reason = error.message.split("Root error: ")[-1].splitlines()[0]
             advice = "its trusted_types may name them" if "trusted" in reason else "not saved"
             raise FamilyError(f"{type(family).__name__}: {reason} ({advice})") from error
+        with ZipFile(folder / MODEL_FILE) as archive:
+            return _Form(folder, entry, kinds(archive.read("schema.json").decode()))
+
+
+def schema_of(*parts: pd.DataFrame) -> Schema:
+    """Return the schema of a table's parts, of the four types that a table is read as.
+
+    It is what MLflow infers by a look at each value, which of many rows takes longer than fitting.
+    A column without a gap is required: a request that lacks it is refused.
+    """
+    gaps = np.any([part.isna().any() for part in parts], axis=0)
+    columns = zip(parts[0].items(), gaps, strict=True)
+    return Schema(
+        [
+            ColSpec(TYPES[str(column.dtype)], str(name), required=not gap)
+            for (name, column), gap in columns
+        ]
+    )
+
+
+def _name(entry: Model, model: LoggedModel) -> None:
+    """Write into a model folder's entry which of MLflow's logged models it is."""
+    entry.artifact_path, entry.run_id = model.artifact_location, model.source_run_id
+    entry.model_uuid = entry.model_id = model.model_id
 
 
 def pinned(requirements: Sequence[str]) -> list[str]:

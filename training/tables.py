@@ -204,7 +204,9 @@ def _plain(column: "pd.Series[Any]", source: str) -> "pd.Series[Any]":
     numeric = types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype)
     if numeric and not types.is_bool_dtype(column.dtype):
         return _plain_numbers(column, gaps, source)
-    kinds = {type(value) for value in column[~gaps]}
+    # A column of dtype str can hold nothing else, which saves a look at each value.
+    text = column.dtype == "str"
+    kinds = {str} if text else {type(value) for value in column[~gaps]}
     if kinds <= {str}:
         return column.where(~gaps, np.nan).astype("str")
     found = " and ".join(sorted(kind.__name__ for kind in kinds)) + "; a column is numbers or text"

@@ -1,93 +1,156 @@
-"""The record in MLflow: one parent run a training, one child run a combination."""
+"""The record in MLflow: one parent run a training, one child run a combination.
 
-import os
+A training that was cut off is found again by its fingerprint, and goes on in the same parent run.
+"""
+
+import hashlib
+import json
 import shutil
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import mlflow.data
+import mlflow.artifacts
+import mlflow.sklearn
 import pandas as pd
-from mlflow import MlflowClient, MlflowException
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.pandas_dataset import PandasDataset
 from mlflow.entities import (
     Dataset as DatasetEntity,
 )
 from mlflow.entities import (
     DatasetInput,
-    Experiment,
     InputTag,
     LoggedModelOutput,
-    Metric,
-    Param,
+    Run,
 )
-from mlflow.tracking.context.registry import resolve_tags
-from mlflow.utils.git_utils import get_git_commit
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
-from sqlalchemy.exc import SQLAlchemyError
+from mlflow.types import Schema
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID
+from sklearn.pipeline import Pipeline
 
 from contract.errors import TrackingError
 from contract.settings import PROJECT, Settings
+from training.claim import ALIVE_TAG, Claim, sign_of_life
 from training.data import Dataset, Split
 from training.grid import Candidate
-from training.models import ModelWriter
+from training.metrics import METRICS, Metrics
+from training.models import ModelWriter, schema_of
+from training.store import ERRORS, Store, impatient
 
 MODEL = "model"
 """The models' name in their runs: `runs:/<id>/model`."""
 CODE = ("contract", "training", "scripts", "pyproject.toml", "requirements/train.txt")
+FINGERPRINT_TAG = "training.fingerprint"
 
 
-STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError, ImportError)
-"""What a store fails with; the last where it is a database whose driver isn't installed."""
+@dataclass(frozen=True)
+class Tracked:
+    """A combination that is recorded, with its model."""
+
+    run_id: str
+    metrics: Metrics
+    fit_seconds: float
+
+
+@dataclass(frozen=True)
+class Former:
+    """A training on the same data, code and settings, as far as it is recorded."""
+
+    run_id: str
+    tracked: Mapping[str, Tracked] = field(repr=False)
+    """What was finished, by the combinations' names."""
+    finished: bool
+    """Whether it came to its end; else it is claimed, to go on in it."""
+    test: Metrics
+    """The winner's score on the test rows; empty where it has none."""
+    claim: Claim | None = None
 
 
 class Tracker:
-    """One training's entries in the tracking store.
+    """One training's entries in the tracking store."""
 
-    What goes wrong with the store is a TrackingError; the store's own errors don't leave here.
-    """
+    def __init__(self, settings: Settings, fingerprint: str) -> None:
+        """Open the store.
 
-    def __init__(self, settings: Settings) -> None:
-        """Open the store and the experiment, which is made where it is not there.
+        Args:
+            settings: Of the training.
+            fingerprint: What tells whether another training would come to the same results.
 
         Raises:
             TrackingError: No store answers at the URI within seconds, or it refuses.
         """
-        self.uri = settings.store_uri
+        self._store = Store(settings)
         self._settings = settings
-        with self._errors():
-            _make_folder(self.uri)
-            self._client = MlflowClient(tracking_uri=self.uri)
-            with _impatient():
-                self._client.search_experiments(max_results=1)
-            self.experiment = self._open_experiment(settings.tracking.run_id)
-            self._tags = resolve_tags() | _commit()
+        self._fingerprint = fingerprint
+        self._locks = settings.root / ".local" / "running"
+
+    @property
+    def uri(self) -> str:
+        """The store's URI."""
+        return self._store.uri
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name."""
+        return str(self._store.experiment.name)
+
+    def find(self, total: int) -> Former | None:
+        """Find a training with this fingerprint, of as many combinations.
+
+        One that is finished and complete comes first; else the latest one that no process is
+        training in. Where `tracking.run_id` names the run to train in, only that one counts.
+        """
+        with self._store.errors():
+            if own := self._settings.tracking.run_id:
+                runs = [self._store.client.get_run(own)]
+            else:
+                runs = list(self._store.search(f"tags.`{FINGERPRINT_TAG}` = '{self._fingerprint}'"))
+            same = [r for r in runs if r.data.tags.get(FINGERPRINT_TAG) == self._fingerprint]
+            formers = [self._read(run) for run in same if run.info.status == "FINISHED"]
+            for former in formers:
+                if len(former.tracked) == total:
+                    return former
+            for run in same:
+                if claim := self._claim(run):
+                    return self._read(run, claim)
+        return None
 
     @contextmanager
-    def parent(self, split: Split, test: Dataset | None) -> Iterator[str]:
+    def parent(self, split: Split, test: Dataset | None, former: Former | None) -> Iterator[str]:
         """Enter the run that holds the combinations' runs and what they share; yield its id.
 
         It ends as FINISHED, as KILLED where the training was interrupted, else as FAILED.
+
+        Args:
+            split: The rows that are trained on and compared on.
+            test: The rows that the winner is scored on.
+            former: The training to go on with; None begins one.
         """
-        with self._run("grid", {}, self._settings.tracking.run_id) as run_id:
+        run_id, claim = self._begin(former)
+        with claim, self._store.ending(run_id), tempfile.TemporaryDirectory() as scratch:
             self._inputs = _dataset_inputs(split)
-            self._models = ModelWriter(split)
-            with self._errors():
-                self._client.log_inputs(run_id, self._inputs)
+            self._models = ModelWriter(split, Path(scratch))
+            with self._store.errors():
+                self._store.end_below(run_id, "KILLED")
+                self._store.client.log_inputs(run_id, self._inputs)
                 self._log_files(run_id, split, test)
             yield run_id
 
     def log_candidate(self, candidate: Candidate, parent_id: str) -> str:
         """Record a combination with its model in a run of its own; return the run's id."""
-        began = int((time.time() - candidate.seconds) * 1000)
+        began = time.time() - candidate.seconds
         params = {"family": candidate.grid.name, **candidate.params}
-        with self._run(candidate.name, {MLFLOW_PARENT_RUN_ID: parent_id}, began=began) as run_id:
-            figures: dict[str, float] = {**candidate.metrics, "fit_seconds": candidate.seconds}
-            with self._errors():
-                self._log(run_id, figures, params)
-                self._client.log_inputs(run_id, self._inputs)
+        below = {MLFLOW_PARENT_RUN_ID: parent_id}
+        run_id = self._store.create_run(candidate.name, below, began)
+        with self._store.ending(run_id):
+            with self._store.errors():
+                figures = {**candidate.metrics, "fit_seconds": candidate.seconds}
+                self._store.log(run_id, figures, params)
+                self._store.client.log_inputs(run_id, self._inputs)
             self._log_model(run_id, candidate, {key: str(value) for key, value in params.items()})
         return run_id
 
@@ -96,77 +159,82 @@ class Tracker:
     ) -> None:
         """Record the leaderboard, the winner and its score on the test rows ({} where none are)."""
         best = leaderboard.iloc[0]
-        figures = {f"test_{name}": value for name, value in test.items()}
-        with self._errors():
-            self._client.log_table(parent_id, leaderboard, "leaderboard.json")
-            self._log(winner_id, figures, {})
-            self._log(parent_id, {n: best[n] for n in ("RMSE", "MAPE", "R2")} | figures, {})
-            self._client.set_tag(winner_id, "winner", "true")
-            self._client.set_tag(parent_id, "winner", winner_id)
+        scores = {f"test_{name}": value for name, value in test.items()}
+        name = "leaderboard.json"
+        # What `log_table` writes, which would append to a table that is there.
+        table = json.dumps([{"path": name, "type": "table"}])
+        tags = {"winner": winner_id, MLFLOW_LOGGED_ARTIFACTS: table}
+        with self._store.errors():
+            # A server that died after it had made a run, and before it said so, was asked again.
+            self._store.end_below(parent_id, "KILLED")
+            text = leaderboard.to_json(orient="split", index=False, double_precision=15)
+            self._store.client.log_text(parent_id, text, name)
+            self._store.log(winner_id, scores, tags={"winner": "true"})
+            self._store.log(parent_id, {n: best[n] for n in METRICS} | scores, tags=tags)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn what MLflow and its database raise into a TrackingError of one line."""
-        try:
-            yield
-        except STORE_ERRORS as error:
-            _raise_interrupt_behind(error)
-            lines = str(getattr(error, "message", error)).strip().splitlines() or [repr(error)]
-            name = self._settings.store_name  # without the password that the URI may hold
-            reason = lines[0].replace(self._settings.tracking.uri, name)
-            raise TrackingError(f"tracking at {name}: {reason}") from error
+    def load(self, run_id: str) -> Pipeline:
+        """Return the pipeline that a combination's run has recorded."""
+        with self._store.errors(), tempfile.TemporaryDirectory() as scratch:
+            (output,) = self._store.client.get_run(run_id).outputs.model_outputs
+            place = self._store.client.get_logged_model(output.model_id).artifact_location
+            folder = mlflow.artifacts.download_artifacts(
+                artifact_uri=place, dst_path=scratch, tracking_uri=self.uri
+            )
+            return mlflow.sklearn.load_model(folder)
 
-    @contextmanager
-    def _run(
-        self, name: str, tags: Mapping[str, str], run_id: str = "", began: int | None = None
-    ) -> Iterator[str]:
-        with self._errors():
-            run_id = run_id or self._create_run(name, tags, began)
-        try:
-            yield run_id
-        except BaseException as error:
-            # The store may be what failed: it is asked briefly, and the first error counts.
-            with suppress(*STORE_ERRORS), _impatient():
-                self._end(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
-            raise
-        with self._errors():
-            self._client.set_terminated(run_id)
+    def _read(self, run: Run, claim: Claim | None = None) -> Former:
+        run_id = run.info.run_id
+        done = {
+            one.info.run_name: Tracked(
+                one.info.run_id,
+                {str(name): one.data.metrics[name] for name in METRICS},
+                one.data.metrics["fit_seconds"],
+            )
+            for one in self._store.below(run_id, "FINISHED")
+        }
+        scores = {
+            str(name): run.data.metrics[f"test_{name}"]
+            for name in METRICS
+            if f"test_{name}" in run.data.metrics
+        }
+        return Former(run_id, done, run.info.status == "FINISHED", scores, claim)
 
-    def _end(self, run_id: str, status: str) -> None:
-        """End a run, and those below it that an interrupt left before their id was known here."""
-        below = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}' and attributes.status = 'RUNNING'"
-        for run in self._client.search_runs([self.experiment.experiment_id], below):
-            self._client.set_terminated(run.info.run_id, status)
-        self._client.set_terminated(run_id, status)
+    def _claim(self, run: Run) -> Claim | None:
+        running = run.info.status == "RUNNING"
+        return Claim.take(self._locks, run.info.run_id, running, run.data.tags)
 
-    def _create_run(self, name: str, tags: Mapping[str, str], began: int | None) -> str:
-        everything = {**self._tags, **tags}
-        run = self._client.create_run(self.experiment.experiment_id, began, everything, name)
-        return str(run.info.run_id)
-
-    def _log(self, run_id: str, metrics: Mapping[str, float], params: Mapping[str, object]) -> None:
-        now = int(time.time() * 1000)
-        self._client.log_batch(
-            run_id,
-            [Metric(name, float(value), now, 0) for name, value in metrics.items()],
-            [Param(name, str(value)) for name, value in params.items()],
-        )
+    def _begin(self, former: Former | None) -> tuple[str, Claim]:
+        """Return the run to train in, marked as going on and claimed."""
+        tags = {FINGERPRINT_TAG: self._fingerprint, ALIVE_TAG: sign_of_life()}
+        with self._store.errors():
+            run_id = former.run_id if former else self._settings.tracking.run_id
+            claim = former.claim if former else None
+            if not run_id:
+                run_id = self._store.create_run("grid", tags)
+                claim = Claim.take(self._locks, run_id, running=False, tags={})
+            elif not claim:
+                claim = self._claim(self._store.client.get_run(run_id))
+            if not claim:
+                raise TrackingError(f"another process is training in run {run_id}")
+            self._store.client.update_run(run_id, "RUNNING")
+            self._store.log(run_id, tags=tags)
+        claim.keep(lambda: self._store.client.set_tag(run_id, ALIVE_TAG, sign_of_life()))
+        return run_id, claim
 
     def _log_model(self, run_id: str, candidate: Candidate, params: dict[str, str]) -> None:
-        with self._errors(), tempfile.TemporaryDirectory() as scratch:
-            model = self._client.create_logged_model(
-                self.experiment.experiment_id, MODEL, run_id, params=params
-            )
-            folder = Path(scratch) / MODEL
+        with self._store.errors():
+            client = self._store.client
+            number = self._store.experiment.experiment_id
+            model = client.create_logged_model(number, MODEL, run_id, params=params)
             try:
-                self._models.write(candidate.pipeline, candidate.grid.family, model, folder)
-                self._client.log_model_artifacts(model.model_id, str(folder))
-                self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+                folder = self._models.write(candidate.pipeline, candidate.grid.family, model)
+                client.log_model_artifacts(model.model_id, str(folder))
+                client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
             except BaseException:
-                with suppress(*STORE_ERRORS), _impatient():
-                    self._client.finalize_logged_model(model.model_id, "FAILED")
+                with suppress(*ERRORS), impatient():
+                    client.finalize_logged_model(model.model_id, "FAILED")
                 raise
-            self._client.finalize_logged_model(model.model_id, "READY")
+            client.finalize_logged_model(model.model_id, "READY")
 
     def _log_files(self, run_id: str, split: Split, test: Dataset | None) -> None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -179,64 +247,37 @@ class Tracker:
             (folder / "settings.json").write_text(shown)
             for part in CODE:
                 _copy(PROJECT / part, folder / "code" / part)
-            self._client.log_artifacts(run_id, str(folder))
+            self._store.client.log_artifacts(run_id, str(folder))
         digests = {"data.digest": split.digest} | (
             {"data.test_digest": test.digest} if test else {}
         )
-        for key, digest in digests.items():
-            self._client.set_tag(run_id, key, digest)
-
-    def _open_experiment(self, run_id: str) -> Experiment:
-        if run_id:
-            return self._client.get_experiment(self._client.get_run(run_id).info.experiment_id)
-        name = self._settings.training.experiment
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is None:
-            place = self._settings.artifact_root if self.uri.startswith("sqlite:") else None
-            return self._client.get_experiment(self._client.create_experiment(name, place))
-        if experiment.lifecycle_stage != "active":
-            raise TrackingError(f"experiment {name!r} was deleted: restore it, or name another")
-        return experiment
+        self._store.log(run_id, tags=digests)
 
 
-def _raise_interrupt_behind(error: BaseException) -> None:
-    """Raise the interrupt that a library answered with an error of its own, if there was one."""
-    behind: BaseException | None = error
-    while behind is not None:
-        if not isinstance(behind, Exception):
-            raise behind
-        behind = behind.__context__
+class _Rows(PandasDataset):  # type: ignore[misc]
+    """MLflow's dataset, without its slow look at each value for the schema and the digest."""
 
+    def _compute_digest(self) -> str:
+        hashes = pd.util.hash_pandas_object(self.df, index=False).to_numpy()
+        return hashlib.sha256(hashes.tobytes()).hexdigest()[:8]  # as long as MLflow's own
 
-def _commit() -> dict[str, str]:
-    # MLflow asks for the commit of whatever script was started; the code that trains is here.
-    commit = get_git_commit(str(PROJECT))
-    return {MLFLOW_GIT_COMMIT: commit} if commit else {}
+    @property
+    def schema(self) -> Schema:
+        return schema_of(self.df)
 
 
 def _dataset_inputs(split: Split) -> list[DatasetInput]:
-    inputs = []
-    for name, context, part in (
-        ("train", "training", split.train),
-        ("val", "validation", split.val),
-    ):
-        with warnings.catch_warnings():
-            # Of whole-number columns, as in ModelWriter; and that a path may be a local artifact's.
-            warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-            dataset = mlflow.data.from_pandas(
-                part.table(), source=part.source, targets=str(part.y.name), name=name
-            )
-            entity = DatasetEntity(**dataset.to_dict())
-        inputs.append(DatasetInput(entity, [InputTag("mlflow.data.context", context)]))
-    return inputs
-
-
-def _make_folder(uri: str) -> None:
-    scheme, _, path = uri.partition(":///")
-    if uri == "sqlite://" or path.endswith(":memory:"):
-        raise TrackingError("tracking.uri: a store in memory would be lost with the process")
-    if scheme == "sqlite":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():  # that a path may be a local artifact's
+        warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
+        source = resolve_dataset_source(split.source)
+    rows = {"training": ("train", split.train), "validation": ("val", split.val)}
+    return [
+        DatasetInput(
+            DatasetEntity(**_Rows(part.table(), source, str(part.y.name), name).to_dict()),
+            [InputTag("mlflow.data.context", context)],
+        )
+        for context, (name, part) in rows.items()
+    ]
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -245,19 +286,3 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     elif source.exists():
         shutil.copy(source, target)
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """Ask a server twice, ten seconds each at most: MLflow's own patience is many minutes."""
-    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    before = {name: os.environ.get(name) for name in limits}
-    os.environ.update(limits)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

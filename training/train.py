@@ -1,19 +1,20 @@
 """A training from end to end: read, fit, track, rank, and score the winner on the test rows."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
 from contract.settings import MetricName, Settings, without_password
-from training.data import Dataset, read_test, read_training, split
-from training.grid import fit_grids, plan
+from training.data import Dataset, Split, read_test, read_training, split
+from training.grid import Candidate, FamilyGrid, plan, prepare
 from training.metrics import Metrics, eval_metrics, loss
 from training.params import Params
-from training.tracking import Tracker
+from training.worker import Worker
+
+if TYPE_CHECKING:
+    from training.tracking import Former, Tracker
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Result:
     """Every combination, the best first."""
     test: Metrics | None
     """The winner's score on the test rows; None where the settings name no test table."""
+    tracked_before: int
+    """How many of the combinations were found tracked, by a training of the same."""
 
     @property
     def winner(self) -> Entry:
@@ -55,68 +58,130 @@ class Result:
 class Progress(Protocol):
     """Who wants to see a training go on."""
 
-    def started(self, total: int, train_rows: int, val_rows: int, test_rows: int) -> None:
-        """Hear how many combinations there are, and on how many rows."""
+    def started(self, total: int, before: int, train: int, val: int, test: int) -> None:
+        """Hear how many combinations there are, how many tracked before, and on how many rows."""
 
     def tracked(self, entry: Entry, best: Entry) -> None:
         """Hear of each combination once it is recorded, and of the best so far."""
 
 
-def train(settings: Settings, progress: Progress) -> Result:
-    """Train every combination, track each, and return them ranked.
+def train(settings: Settings, progress: Progress, worker: Worker, anew: bool = False) -> Result:
+    """Train every combination that isn't tracked yet, track each, and return all of them ranked.
+
+    Where a training on the same data, code and settings was cut off, it goes on in its run; where
+    one is finished, it is the answer.
+
+    Args:
+        settings: What to train on what.
+        progress: Who is told of each combination.
+        worker: The process that fits. Started early, it has its libraries loaded by now.
+        anew: Whether to train everything, whatever is tracked.
 
     Raises:
-        StackError: Before the first fit: a setting, a table or the tracking store is not usable.
-            After it: the store failed; what was tracked until then stays.
+        StackError: A setting or a table is not usable, the tracking store isn't or fails, or the
+            worker died; what was tracked until then stays.
     """
     grids = plan(settings)
     data = read_training(settings)
     test = read_test(settings, data)
     parts = split(data, settings)
+    rows = prepare(parts, settings)
+
     total = sum(len(grid.combinations) for grid in grids)
-    tracker = Tracker(settings)
-    metric = settings.training.metric
-    entries: list[Entry] = []
-    best: tuple[Entry, Pipeline] | None = None
-    # Closed at an interrupt, before the run is ended: families may have work in other threads.
-    fitted = closing(fit_grids(grids, parts, settings))
-    with tracker.parent(parts, test) as parent_id, fitted as candidates:
-        progress.started(total, len(parts.X_train), len(parts.X_val), len(test.X) if test else 0)
-        for candidate in candidates:
-            run_id = tracker.log_candidate(candidate, parent_id)
-            name = candidate.grid.name
-            facts = (candidate.name, name, candidate.params, candidate.metrics, candidate.seconds)
-            entry = Entry(run_id, *facts)
-            entries.append(entry)
-            if best is None or _rank(entry, metric) < _rank(best[0], metric):
-                best = entry, candidate.pipeline
-            progress.tracked(entry, best[0])
-        assert best is not None  # noqa: S101 - a planned grid is never empty
-        score = _score(best[1], test) if test else None
-        ranked = sorted(entries, key=lambda entry: _rank(entry, metric))
-        tracker.log_result(parent_id, _table(ranked), best[0].run_id, score or {})
-    uri, experiment = without_password(tracker.uri), tracker.experiment.name
-    return Result(uri, experiment, parent_id, metric, ranked, score)
+    # MLflow takes seconds to load and to open: in the meantime the first ones are fitted.
+    scored = worker.fit(grids, rows, settings.data.seed)
+    from training.identity import fingerprint  # noqa: PLC0415
+    from training.tracking import Tracker  # noqa: PLC0415
+
+    tracker = Tracker(settings, fingerprint(settings, grids, parts, test))
+    former = None if anew else tracker.find(total)
+    entries = _entries(former, grids)
+    progress.started(total, len(entries), *parts.sizes, len(test.X) if test else 0)
+    training = _Training(settings.training.metric, tracker, parts, test, progress, entries)
+    if former and former.finished and len(entries) == total:
+        return training.result(former.run_id, former.test or None)
+    if former and entries:
+        missing = [grid.without(former.tracked) for grid in grids]
+        scored = worker.fit(missing, rows, settings.data.seed)
+    by_name = {grid.name: grid for grid in grids}
+    candidates = (Candidate.of(one, by_name[one.family], rows) for one in scored)
+    return training.run(candidates, former)
 
 
-def _rank(entry: Entry, metric: MetricName) -> tuple[float, str]:
-    """Order by the metric, the best first; equal ones by name, so that no order is by chance."""
-    return loss(entry.metrics, metric), entry.name
+@dataclass
+class _Training:
+    """One call of `train`, once it is known what is tracked already."""
+
+    metric: MetricName
+    tracker: "Tracker"
+    parts: Split
+    test: Dataset | None
+    progress: Progress
+    entries: list[Entry]
+
+    def __post_init__(self) -> None:
+        self.before = len(self.entries)
+
+    def run(self, candidates: Iterator[Candidate], former: "Former | None") -> Result:
+        """Track the candidates, rank all there are, and score the winner on the test rows."""
+        best: Candidate | None = None
+        with self.tracker.parent(self.parts, self.test, former) as parent_id:
+            for candidate in candidates:
+                entry = _entry(candidate, self.tracker.log_candidate(candidate, parent_id))
+                self.entries.append(entry)
+                if self.ranked()[0] is entry:
+                    best = candidate
+                self.progress.tracked(entry, self.ranked()[0])
+            winner = self.ranked()[0]
+            score = None
+            if self.test:
+                pipeline = best.pipeline if best else self.tracker.load(winner.run_id)
+                score = eval_metrics(self.test.y, pipeline.predict(self.test.X))
+            self.tracker.log_result(parent_id, self.table(), winner.run_id, score or {})
+        return self.result(parent_id, score)
+
+    def ranked(self) -> Sequence[Entry]:
+        """Order by the metric, the best first; equal ones by name, never by chance."""
+        return sorted(self.entries, key=lambda one: (loss(one.metrics, self.metric), one.name))
+
+    def table(self) -> pd.DataFrame:
+        """Return the leaderboard as it is recorded."""
+        rows = [
+            {
+                "rank": rank,
+                "combination": entry.name,
+                **entry.metrics,
+                "fit_seconds": entry.fit_seconds,
+                "run_id": entry.run_id,
+            }
+            for rank, entry in enumerate(self.ranked(), start=1)
+        ]
+        return pd.DataFrame(rows)
+
+    def result(self, parent_id: str, score: Metrics | None) -> Result:
+        """Return what it came to."""
+        return Result(
+            tracking_uri=without_password(self.tracker.uri),
+            experiment=self.tracker.experiment,
+            parent_run_id=parent_id,
+            metric=self.metric,
+            leaderboard=self.ranked(),
+            test=score,
+            tracked_before=self.before,
+        )
 
 
-def _score(winner: Pipeline, test: Dataset) -> Metrics:
-    return eval_metrics(test.y, winner.predict(test.X))
+def _entry(candidate: Candidate, run_id: str) -> Entry:
+    facts = (candidate.name, candidate.grid.name, candidate.params, candidate.metrics)
+    return Entry(run_id, *facts, candidate.seconds)
 
 
-def _table(ranked: Sequence[Entry]) -> pd.DataFrame:
-    rows = [
-        {
-            "rank": rank,
-            "combination": e.name,
-            **e.metrics,
-            "fit_seconds": e.fit_seconds,
-            "run_id": e.run_id,
-        }
-        for rank, e in enumerate(ranked, start=1)
+def _entries(former: "Former | None", grids: Sequence[FamilyGrid]) -> list[Entry]:
+    """Return what a former training has tracked of these grids."""
+    tracked = former.tracked if former else {}
+    return [
+        Entry(one.run_id, title, grid.name, params, one.metrics, one.fit_seconds)
+        for grid in grids
+        for params in grid.combinations
+        if (one := tracked.get(title := grid.title(params)))
     ]
-    return pd.DataFrame(rows)

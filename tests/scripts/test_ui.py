@@ -13,8 +13,7 @@ from mlflow import MlflowClient
 
 from contract.settings import Settings
 from scripts.server import answers
-from tests.project import Recorder, run, start
-from training.train import train
+from tests.project import run, start, train_here
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def port() -> int:
 
 @pytest.fixture
 def ui(settings: Settings, folder: Path, port: int) -> Iterator[str]:
-    train(settings, Recorder())
+    train_here(settings)
     process = start("scripts.ui", "--port", str(port), folder=folder)
     uri = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 60

@@ -10,7 +10,7 @@ from contract.settings import Settings, load
 from tests.project import write_settings
 from training.data import Split, read_training, split
 from training.features import TRUSTED_TYPES, fit_features, fit_scaler
-from training.grid import fit_grids, plan
+from training.grid import fit_grids, plan, prepare
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,9 @@ def test_validation_rows_cannot_leak_in(ames: Settings, folder: Path, settings: 
     assert_array_equal(scaler.transform(matrices[0]), other_scaler.transform(matrices[0]))
     # And through the engine, to the predictions of the models that come out of it.
     grids = plan(settings)
-    for first, second in zip(
-        fit_grids(grids, before, settings), fit_grids(grids, after, settings), strict=True
-    ):
-        predictions = [one.pipeline.predict(before.X_val) for one in (first, second)]
+    engines = [fit_grids(grids, prepare(parts, settings), 42) for parts in (before, after)]
+    for first, second in zip(*engines, strict=True):
+        predictions = [one.model.predict(scaler.transform(matrices[0])) for one in (first, second)]
         assert_array_equal(*predictions)
 
 

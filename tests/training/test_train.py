@@ -3,7 +3,6 @@
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
@@ -16,12 +15,11 @@ from sklearn.linear_model import ElasticNet, Ridge
 from xgboost import XGBRegressor
 
 from contract.settings import PROJECT, Settings, load
-from tests.project import Recorder, write_settings
+from tests.project import Recorder, train_here, write_settings
 from training.data import read_training, split
-from training.features import fit_features, fit_scaler
-from training.grid import plan
+from training.grid import plan, prepare
 from training.metrics import eval_metrics
-from training.train import Result, train
+from training.train import Result
 
 Ames = tuple[Settings, Result, Recorder]
 
@@ -180,30 +178,29 @@ def test_progress_tells_each_combination_and_the_best_so_far(ames: Ames) -> None
 
 
 def test_the_figures_are_those_of_separate_fits(ames: Ames) -> None:
-    """An estimator of its own for every combination of XGBoost, which shares its boosters."""
-    xgb = plan(ames[0])[2].combinations
+    """An estimator of its own for every combination, since families share work among them."""
     settings, result, _ = ames
     parts = split(read_training(settings), settings)
-    features = fit_features(parts.X_train, settings)
-    rows, judges = features.transform(parts.X_train), features.transform(parts.X_val)
-    scaler = fit_scaler(rows, features)
-    scaled, scaled_judges = scaler.transform(rows).astype(float), scaler.transform(judges)
-    peers: dict[str, tuple[Any, Any, Any]] = {
-        "ridge alpha=10 fit_intercept=True": (Ridge(alpha=10), scaled, scaled_judges),
-        "elasticnet alpha=1 fit_intercept=True l1_ratio=0.5": (
-            ElasticNet(alpha=1, l1_ratio=0.5),
-            scaled,
-            scaled_judges,
-        ),
-    }
+    rows = prepare(parts, settings)
+    exact, judges = (
+        rows.scaler.transform(rows.X_train).astype(float),
+        rows.scaler.transform(rows.X_val),
+    )
     found = {entry.name: entry.metrics for entry in result.leaderboard}
-    for params in xgb:
-        name = " ".join(["xgboost", *(f"{key}={value}" for key, value in params.items())])
-        peers[name] = (XGBRegressor(random_state=42, n_jobs=2, **params), rows, judges)
-    for name, (model, X, X_val) in peers.items():
-        predictions = model.fit(X, parts.y_train).predict(X_val)
-        expected = eval_metrics(parts.y_val, predictions)
-        assert found[name]["RMSE"] == pytest.approx(expected["RMSE"], rel=1e-9), name
+    for grid in plan(settings):
+        for params in grid.combinations:
+            if grid.name == "ridge":
+                peer = Ridge(**params).fit(exact, rows.y_train).predict(judges)
+            elif grid.name == "elasticnet":
+                tight = ElasticNet(**params, tol=1e-7, max_iter=1_000_000)
+                peer = tight.fit(exact, rows.y_train).predict(judges)
+            else:
+                regressor = XGBRegressor(**params, random_state=42, n_jobs=1)
+                peer = regressor.fit(rows.X_train, rows.y_train).predict(rows.X_val)
+            precision = 1e-4 if grid.name == "elasticnet" else 1e-6
+            for name, value in eval_metrics(parts.y_val, peer).items():
+                own = found[grid.title(params)][name]
+                assert own == pytest.approx(value, rel=precision), (grid.title(params), name)
 
 
 def test_models_of_an_odd_table_predict_what_their_metrics_came_from(tmp_path: Path) -> None:
@@ -232,7 +229,7 @@ def test_models_of_an_odd_table_predict_what_their_metrics_came_from(tmp_path: P
     )
     settings = load(file)
 
-    result = train(settings, Recorder())
+    result = train_here(settings)
 
     mlflow.set_tracking_uri(result.tracking_uri)
     parts = split(read_training(settings), settings)

@@ -3,7 +3,7 @@
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -72,18 +72,17 @@ class Family(ABC):
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
-    ) -> Generator[Fit]:
+    ) -> Iterator[Fit]:
         """Fit every combination, in any order, and yield each as soon as it is there.
 
-        A family overrides this to share work among its combinations.
+        A family overrides this to share work among its combinations. A combination's model must not
+        depend on which others are fitted with it: after an interruption only the missing ones are.
 
         Args:
             combinations: What to fit, each once.
             X: Training rows x encoded columns, float32; scaled where `scaled` says so.
             y: The training rows' labels.
             seed: For what is random in the models.
-
-        It is closed where the training ends early: what it has in other threads is to end then.
         """
         for params in combinations:
             start = time.perf_counter()

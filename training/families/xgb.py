@@ -1,20 +1,36 @@
 """XGBoost: gradient boosted trees."""
 
-import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from threading import Event
+from threading import local
 from typing import ClassVar
 
-from xgboost import Booster, XGBRegressor
-from xgboost.callback import TrainingCallback
+import joblib
+from xgboost import Booster, QuantileDMatrix, XGBRegressor, train
 
 from training.families.base import Family, Fit, Regressor
 from training.features import Matrix, Vector
 from training.params import Params, xgb_param_grid
 
 ROUNDS = "n_estimators"
+OF_TREES = {
+    ROUNDS,
+    "colsample_bylevel",
+    "colsample_bynode",
+    "colsample_bytree",
+    "gamma",
+    "learning_rate",
+    "max_delta_step",
+    "max_depth",
+    "max_leaves",
+    "min_child_weight",
+    "random_state",
+    "reg_alpha",
+    "reg_lambda",
+    "subsample",
+}
+"""Parameters that say how trees grow; others may say how the rows are prepared for that."""
 
 
 class XGBoostFamily(Family):
@@ -22,7 +38,8 @@ class XGBoostFamily(Family):
 
     Combinations that differ in their rounds alone share one booster: the first 100 trees of 500
     are those of a booster of 100. Each booster has one thread, and there is one for each core:
-    more threads in a booster collapse beside another process.
+    more threads in a booster collapse beside another process. The boosters of a core share its
+    quantised rows.
     """
 
     grid = xgb_param_grid
@@ -36,59 +53,73 @@ class XGBoostFamily(Family):
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
-    ) -> Generator[Fit]:
+    ) -> Iterator[Fit]:
         """Fit the longest booster of each group, and yield the group once it is there."""
-        stop = _Stop()
-        with ThreadPoolExecutor(os.cpu_count()) as workers:
-            try:
-                jobs = [
-                    workers.submit(self._fit_group, group, X, y, seed, stop)
-                    for group in _by_rounds(combinations)
-                ]
-                for job in as_completed(jobs):
-                    yield from job.result()
-            finally:
-                # An interrupt or a failure: what runs ends with its round, what waits never starts.
-                stop.asked.set()
-                workers.shutdown(cancel_futures=True)
-
-    def _fit_group(
-        self, group: Sequence[Params], X: Matrix, y: Vector, seed: int, stop: "_Stop"
-    ) -> list[Fit]:
-        """Fit the last of a group, which has the most rounds; the others are its first trees."""
-        start = time.perf_counter()
-        booster = _regressor(group[-1], seed, callbacks=[stop]).fit(X, y).get_booster()
-        seconds = (time.perf_counter() - start) / len(group)
-        return [Fit(params, _first_trees(booster, params, seed), seconds) for params in group]
+        # The largest first: at the end no core waits long for another's last one.
+        groups = sorted(_by_rounds(combinations), key=_size, reverse=True)
+        rows = _Rows(X, y)
+        with ThreadPoolExecutor(joblib.cpu_count()) as workers:
+            jobs = [workers.submit(_fit_group, group, rows, seed) for group in groups]
+            for job in as_completed(jobs):
+                yield from job.result()
 
 
-def _regressor(params: Params, seed: int, **more: object) -> XGBRegressor:
-    return XGBRegressor(**{"random_state": seed, "n_jobs": 1, **more, **params})
+class _Rows(local):
+    """The rows, and each thread's own quantised form of them."""
+
+    def __init__(self, X: Matrix, y: Vector) -> None:
+        self.X, self.y = X, y
+        self._quantised: QuantileDMatrix | None = None
+
+    def quantised(self) -> QuantileDMatrix:
+        """Return what XGBRegressor makes of the rows for each fit."""
+        if self._quantised is None:
+            self._quantised = QuantileDMatrix(self.X, self.y, nthread=1)
+        return self._quantised
+
+
+def _fit_group(group: Sequence[Params], rows: _Rows, seed: int) -> list[Fit]:
+    """Fit the last of a group, which has the most rounds; the others are its first trees."""
+    start = time.perf_counter()
+    longest = group[-1]
+    model = _regressor(longest, seed)
+    if _rounds(longest) and set(longest) <= OF_TREES:
+        booster = train(model.get_xgb_params(), rows.quantised(), _rounds(longest))
+    else:
+        booster = model.fit(rows.X, rows.y).get_booster()
+    fits = [(params, _first_trees(booster, params, seed)) for params in group]
+    seconds = (time.perf_counter() - start) / len(group)
+    return [Fit(params, model, seconds) for params, model in fits]
+
+
+def _regressor(params: Params, seed: int) -> XGBRegressor:
+    return XGBRegressor(**{"random_state": seed, "n_jobs": 1, **params})
 
 
 def _first_trees(booster: Booster, params: Params, seed: int) -> XGBRegressor:
     model = _regressor(params, seed)
-    rounds = params.get(ROUNDS)
-    model.load_model((booster if rounds is None else booster[:rounds]).save_raw("ubj"))
+    rounds = _rounds(params)
+    model.load_model((booster[:rounds] if rounds else booster).save_raw("ubj"))
     return model
-
-
-class _Stop(TrainingCallback):
-    """Ends boosters after the round that they are in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = Event()
-
-    def after_iteration(self, model: Booster, epoch: int, evals_log: object) -> bool:
-        """Tell xgboost whether to stop."""
-        return self.asked.is_set()
 
 
 def _by_rounds(combinations: Sequence[Params]) -> list[list[Params]]:
     """Group combinations that differ in their rounds alone, the fewest rounds first."""
     groups: dict[tuple[tuple[str, object], ...], list[Params]] = {}
     for params in combinations:
-        rest = tuple(sorted((name, value) for name, value in params.items() if name != ROUNDS))
+        shared = ROUNDS if _rounds(params) else ""
+        rest = tuple(sorted((name, value) for name, value in params.items() if name != shared))
         groups.setdefault(rest, []).append(params)
-    return [sorted(group, key=lambda params: params.get(ROUNDS) or 0) for group in groups.values()]
+    return [sorted(group, key=_rounds) for group in groups.values()]
+
+
+def _rounds(params: Params) -> int:
+    """Return how many trees are asked for; 0 where that is left to xgboost."""
+    rounds = params.get(ROUNDS)
+    return max(rounds, 0) if isinstance(rounds, int) else 0
+
+
+def _size(group: Sequence[Params]) -> float:
+    """Guess how long a group takes, in comparison with others."""
+    depth = group[-1].get("max_depth")
+    return (_rounds(group[-1]) or 100) * (depth if isinstance(depth, int) else 6)
