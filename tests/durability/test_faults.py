@@ -1,0 +1,178 @@
+"""What fails around a training: locked files, full disks, killed workers, servers that go away."""
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.settings import PROJECT
+from scripts.server import answers
+from tests.durability.grid import GRIDS, TOTAL, Board, board, children_of, go_on, read_until, runs
+from tests.project import environment_for, start, write_settings
+
+
+@pytest.mark.parametrize("tracked", [-1, 2])
+def test_a_file_that_is_locked_for_ten_seconds_is_waited_for(
+    folder: Path, unbroken: Board, tracked: int
+) -> None:
+    lock = sqlite3.connect(folder / ".local/mlflow.db", isolation_level=None)
+    if tracked < 0:
+        lock.execute("BEGIN EXCLUSIVE")
+    process = start("scripts.train", "--json", folder=folder)
+    if tracked >= 0:
+        read_until(process, tracked)
+        lock.execute("BEGIN EXCLUSIVE")
+    time.sleep(10)
+    lock.execute("ROLLBACK")
+    lock.close()
+
+    out, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 0, out
+    assert board(go_on(folder)) == unbroken
+
+
+def test_a_worker_that_is_killed_is_one_line(folder: Path, unbroken: Board) -> None:
+    write_settings(folder, **{**GRIDS, "grids__xgboost": {"n_estimators": [3000]}})
+    process = start("scripts.train", folder=folder)
+    read_until(process, 6)
+    (worker,) = children_of(process.pid)
+    os.kill(worker, signal.SIGKILL)
+
+    out, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    reason = "the process that fits was killed: the machine may be out of memory"
+    assert out.splitlines()[-1] == f"error: {reason}"
+    assert [one.info.status for one in runs(folder)[0]] == ["FAILED"]
+    assert len([one for one in runs(folder)[1] if one.info.status == "FINISHED"]) == 6
+
+
+def _small_disk(folder: Path, kilobytes: int) -> list[str] | None:
+    """The start of a command with .local/ on a disk of this size; None where there is none."""
+    mount = f"mount -t tmpfs -o size={kilobytes}k none {folder}/.local"
+    inside = f"cp -r {folder}/.local {folder}/kept && {mount} && cp {folder}/kept/* {folder}/.local"
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
+    after = f'status=0; "$@" || status=$?; cp -r {folder}/.local/. {folder}/kept; exit $status'
+    try:
+        done = subprocess.run([*command, f"{mount}"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return None
+    return [*command, f"{inside}; {after}", "sh"] if done.returncode == 0 else None
+
+
+def test_a_full_disk_is_one_line_and_what_was_finished_is_kept(
+    folder: Path, unbroken: Board
+) -> None:
+    size = (folder / ".local/mlflow.db").stat().st_size // 1024
+    disk = _small_disk(folder, size + 2000)
+    if disk is None:
+        pytest.skip("no disk of one's own here: `unshare --map-root-user` is missing or refused")
+    done = subprocess.run(
+        [*disk, sys.executable, "-m", "scripts.train"],
+        cwd=PROJECT,
+        env=environment_for(folder),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error: tracking at ")
+    assert "No space left on device" in line or "disk is full" in line
+    kept = len([one for one in done.stderr.splitlines() if one.startswith("[")])
+    assert 0 < kept < TOTAL
+
+    # Now there is room.
+    shutil.rmtree(folder / ".local")
+    shutil.move(folder / "kept", folder / ".local")
+    result = go_on(folder)
+
+    assert result["tracked_before"] >= kept
+    assert board(result) == unbroken
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A tracking server that can be killed and started again."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._folder, self._port = folder, port
+        self.uri = f"http://127.0.0.1:{port}"
+
+    def start(self) -> None:
+        self._process = start("scripts.ui", "--port", str(self._port), folder=self._folder)
+        threading.Thread(target=self._process.communicate, daemon=True).start()
+        deadline = time.monotonic() + 60
+        while not answers(self.uri):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        below = [self._process.pid]
+        for one in below:
+            below += children_of(one)
+        for one in reversed(below):
+            os.kill(one, signal.SIGKILL)
+
+
+@pytest.fixture
+def server(folder: Path, port: int) -> Iterator[Server]:
+    server = Server(folder, port)
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_a_server_that_dies_and_comes_back_is_waited_for(
+    folder: Path, unbroken: Board, server: Server
+) -> None:
+    process = start("scripts.train", folder=folder, MLFLOW_TRACKING_URI=server.uri)
+    read_until(process, 3)
+    server.kill()
+    time.sleep(3)
+    server.start()
+
+    out, _ = process.communicate(timeout=120)
+
+    assert process.returncode == 0, out
+    assert "Traceback" not in out
+    assert "waiting for the tracking server: no answer" in out.splitlines()
+    assert board(go_on(folder)) == unbroken
+    assert {one.info.status for one in runs(folder)[1]} <= {"FINISHED", "KILLED"}
+
+
+def test_a_server_that_stays_away_is_one_line_and_the_rest_is_done_later(
+    folder: Path, unbroken: Board, server: Server
+) -> None:
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+    process = start("scripts.train", folder=folder, MLFLOW_TRACKING_URI=server.uri, **patience)
+    read_until(process, 3)
+    server.kill()
+
+    out, _ = process.communicate(timeout=120)
+
+    assert process.returncode == 2, out
+    assert out.splitlines()[-1] == f"error: tracking at {server.uri}: no answer: Connection refused"
+    assert "Traceback" not in out
+    server.start()
+    result = go_on(folder, server.uri)
+    assert result["tracked_before"] >= 3
+    assert board(result) == unbroken
