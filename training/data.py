@@ -33,7 +33,7 @@ class Dataset:
 
     def table(self) -> pd.DataFrame:
         """Return features and label in one table, the label last."""
-        return self.X.assign(**{str(self.y.name): self.y})
+        return pd.concat([self.X, self.y], axis=1)
 
 
 @dataclass(frozen=True)

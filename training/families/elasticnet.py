@@ -1,25 +1,25 @@
 """ElasticNet: least squares with a mix of L1 and L2 penalties."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from sklearn.linear_model import ElasticNet
 
+from training.families.active_set import ActiveSet
 from training.families.base import Family, Fit, Regressor
 from training.families.linear import Centred, by_intercept, part
 from training.features import Matrix, Vector
 from training.params import Params, elasticnet_param_grid
 
-SHAREABLE = {"alpha", "l1_ratio", "max_iter", "positive", "random_state", "selection", "tol"}
+SHAREABLE = {"alpha", "l1_ratio", "max_iter", "random_state", "selection", "tol"}
 
 
 class ElasticNetFamily(Family):
     """scikit-learn's ElasticNet.
 
-    Combinations share the centred rows and, where there are more rows than columns, their Gram
-    matrix: a step of the descent then costs columns x columns instead of rows x columns. Each
-    starts from zero and not where another ended, so that it depends on none of them.
+    Combinations share the centred rows and their products. Each starts scikit-learn's descent at
+    the minimum itself, where it ends at once, and not where another one ended: it depends on none.
     """
 
     grid = elasticnet_param_grid
@@ -37,13 +37,17 @@ class ElasticNetFamily(Family):
         for intercept, group in by_intercept(shared):
             start = time.perf_counter()
             rows = Centred.of(X, y, intercept)
-            tall = X.shape[0] > X.shape[1]
-            gram = rows.X.T @ rows.X if tall else False
+            minimum = ActiveSet(rows)
+            gram = minimum.products if minimum.tall else False
             share = (time.perf_counter() - start) / len(group)
             for params in group:
                 start = time.perf_counter()
                 model = _elasticnet(params, seed)
                 own = model.get_params()
+                penalties = _penalties(own, len(y))
+                coefficients = minimum.find(*penalties) if penalties else None
+                if coefficients is not None:
+                    model.set_params(warm_start=True).coef_ = coefficients
                 model.set_params(fit_intercept=False, precompute=gram).fit(rows.X, rows.y)
                 model.set_params(**own)
                 rows.give(model, model.coef_)
@@ -54,3 +58,12 @@ class ElasticNetFamily(Family):
 
 def _elasticnet(params: Params, seed: int) -> ElasticNet:
     return ElasticNet(**{"random_state": seed, "max_iter": 100_000, **params})
+
+
+def _penalties(params: Mapping[str, object], rows: int) -> tuple[float, float] | None:
+    """Return the L1 and the L2 penalty of the sum of squares; None where they are unusual."""
+    alpha, ratio = params["alpha"], params["l1_ratio"]
+    if not (isinstance(alpha, int | float) and isinstance(ratio, int | float)):
+        return None
+    usual = alpha > 0 and 0 <= ratio < 1
+    return (rows * alpha * ratio, rows * alpha * (1 - ratio)) if usual else None
