@@ -6,6 +6,7 @@ parent's side, and loads nothing: a command starts the worker first of all, so t
 libraries at the same time. The process's side is `training.fitting`.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -97,6 +98,8 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "training.fitting", str(theirs.fileno())],
             cwd=PROJECT,
+            # Threads of BLAS would spin on after each product, beside fits that need the core.
+            env={"OPENBLAS_THREAD_TIMEOUT": "4"} | os.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # a library's chatter would be in the way of --json
             pass_fds=[theirs.fileno()],
