@@ -38,6 +38,10 @@ run: $(TRAIN_STAMP) ## train as an MLflow project, through a tracking server at 
 test: $(DEV_STAMP) ## run every test
 	@$(RUN) -m pytest $(ARGS)
 
+.PHONY: bench
+bench: $(DEV_STAMP) ## measure speed, memory and growth beside peers (about 20 minutes; ARGS=growth for one)
+	@$(RUN) -m benchmarks $(ARGS)
+
 .PHONY: check
 check: $(DEV_STAMP) ## lint, types and the direction of imports
 	@$(BIN)/ruff check .

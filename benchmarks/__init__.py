@@ -1,0 +1,1 @@
+"""How fast, and how much memory: figures in comparison with peers. `make bench`."""

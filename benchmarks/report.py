@@ -1,0 +1,60 @@
+"""What a benchmark found: kept as JSON, shown as a table."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from contract.settings import PROJECT
+from training.models import pinned
+
+FOLDER = PROJECT / ".local" / "bench"
+
+
+def machine() -> Mapping[str, object]:
+    """Return the shape of the machine, and the versions of what computes."""
+    return {
+        "cores": os.cpu_count(),
+        "memory_gigabytes": round(psutil.virtual_memory().total / 1e9),
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "libraries": pinned(["xgboost-cpu", "xgboost"]),
+        "mlflow": version("mlflow"),
+    }
+
+
+def save(name: str, findings: Mapping[str, object]) -> Path:
+    """Write a benchmark's findings, with the machine's shape, as JSON; return the file."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    file = FOLDER / f"{name}.json"
+    file.write_text(json.dumps({"machine": machine(), **findings}, indent=2) + "\n")
+    return file
+
+
+def show(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, whose first column is text and the others figures."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 110
+    Console(width=width, highlight=False, markup=False, soft_wrap=True).print(table)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
