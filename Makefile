@@ -39,7 +39,7 @@ test: $(DEV_STAMP) ## run every test
 	@$(RUN) -m pytest $(ARGS)
 
 .PHONY: bench
-bench: $(DEV_STAMP) ## measure speed, memory and growth beside peers (about 20 minutes; ARGS=growth for one)
+bench: $(DEV_STAMP) ## measure speed, memory and growth beside peers (about ten minutes; ARGS=growth for one)
 	@$(RUN) -m benchmarks $(ARGS)
 
 .PHONY: check

@@ -35,11 +35,11 @@ def run() -> None:
     settings = load(PROJECT / "settings.toml")
     table = _read(settings)
     rows = {
-        len(table) * times: _train(_longer(table, times, settings), settings)
+        len(table) * times: _train(longer(table, times, settings), settings)
         for times in TIMES_LONGER
     }
     columns = {
-        len(_inputs(table, settings)) * times: _train(_wider(table, times, settings), settings)
+        len(_inputs(table, settings)) * times: _train(wider(table, times, settings), settings)
         for times in TIMES_WIDER
     }
     found = {"rows": rows, "columns": columns}
@@ -67,7 +67,7 @@ def _inputs(table: pd.DataFrame, settings: Settings) -> list[str]:
     return [str(name) for name in table if name not in others]
 
 
-def _longer(table: pd.DataFrame, times: int, settings: Settings) -> pd.DataFrame:
+def longer(table: pd.DataFrame, times: int, settings: Settings) -> pd.DataFrame:
     """Repeat the rows, each time with noise on the numbers."""
     random = np.random.default_rng(settings.data.seed)
     copies = [table] + [_shaken(table, settings, random) for _ in range(times - 1)]
@@ -76,7 +76,7 @@ def _longer(table: pd.DataFrame, times: int, settings: Settings) -> pd.DataFrame
     return whole
 
 
-def _wider(table: pd.DataFrame, times: int, settings: Settings) -> pd.DataFrame:
+def wider(table: pd.DataFrame, times: int, settings: Settings) -> pd.DataFrame:
     """Repeat the columns under other names, each time with noise and in other rows."""
     random = np.random.default_rng(settings.data.seed)
     copies = [table]

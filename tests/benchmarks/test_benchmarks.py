@@ -1,0 +1,51 @@
+"""The benchmarks run, measure what they say, and end in one line where what they measure fails."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.growth import longer, wider
+from benchmarks.measure import BenchmarkError, measure
+from contract.settings import PROJECT, load
+from tests.project import run
+
+
+def test_a_command_is_measured_with_what_it_starts(folder: Path) -> None:
+    settings = str(folder / "settings.toml")
+
+    usage = measure("scripts.train", "--json", STACK_SETTINGS=settings)
+
+    assert len(json.loads(usage.output)["leaderboard"]) == 2
+    # Two processes with their libraries, on two cores at most.
+    assert 200 < usage.peak_megabytes < 2000
+    assert 1 < usage.cpu_seconds < 2 * usage.seconds + 1
+
+
+def test_a_command_that_fails_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match=r"ended with exit code 2: error: .*: no such file"):
+        measure("scripts.train", STACK_SETTINGS=str(tmp_path / "settings.toml"))
+
+
+def test_the_peers_train_the_same_combinations(folder: Path) -> None:
+    bare = run("benchmarks.bare", folder=folder)
+    naive = run("benchmarks.naive", "1", folder=folder)
+
+    assert json.loads(bare.stdout)["ridge"] > 0, bare.stderr
+    ridge = json.loads(naive.stdout.splitlines()[-1])["ridge"]
+    assert (ridge["trained"], ridge["of"]) == (1, 2), naive.stderr
+
+
+def test_tables_grow_by_noisy_copies() -> None:
+    settings = load(PROJECT / "settings.toml")
+    table = pd.read_csv(PROJECT / "data/train.csv", keep_default_na=False, na_values=["NA", ""])
+
+    long, wide = longer(table, 3, settings), wider(table, 3, settings)
+
+    assert long.shape == (3 * len(table), table.shape[1])
+    assert long["Id"].is_unique
+    assert long.dtypes.to_dict() == table.dtypes.to_dict()
+    assert not long["GrLivArea"].tail(len(table)).reset_index(drop=True).equals(table["GrLivArea"])
+    assert wide.shape == (len(table), 2 + 3 * (table.shape[1] - 2))
+    assert wide["SalePrice"].equals(table["SalePrice"])
