@@ -67,6 +67,17 @@ def read_until(process: "subprocess.Popen[str]", tracked: int) -> None:
     pytest.fail("it ended before")
 
 
+def worker_of(process: int) -> int:
+    """The process that fits, among whatever else a training may have started at this moment."""
+    found = [
+        one
+        for one in children_of(process)
+        if b"training.fitting" in Path(f"/proc/{one}/cmdline").read_bytes()
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
 def children_of(process: int) -> list[int]:
     file = Path(f"/proc/{process}/task/{process}/children")
     return [int(one) for one in file.read_text().split()] if file.exists() else []

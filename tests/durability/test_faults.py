@@ -16,7 +16,17 @@ import pytest
 
 from contract.settings import PROJECT
 from scripts.server import answers
-from tests.durability.grid import GRIDS, TOTAL, Board, board, children_of, go_on, read_until, runs
+from tests.durability.grid import (
+    GRIDS,
+    TOTAL,
+    Board,
+    board,
+    children_of,
+    go_on,
+    read_until,
+    runs,
+    worker_of,
+)
 from tests.project import environment_for, start, write_settings
 
 
@@ -45,8 +55,7 @@ def test_a_worker_that_is_killed_is_one_line(folder: Path, unbroken: Board) -> N
     write_settings(folder, **{**GRIDS, "grids__xgboost": {"n_estimators": [3000]}})
     process = start("scripts.train", folder=folder)
     read_until(process, 6)
-    (worker,) = children_of(process.pid)
-    os.kill(worker, signal.SIGKILL)
+    os.kill(worker_of(process.pid), signal.SIGKILL)
 
     out, _ = process.communicate(timeout=60)
 
