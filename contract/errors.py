@@ -6,6 +6,9 @@ StackError
   +-- FamilyError       a family of models, its grid or its parameters
   +-- TrackingError     the MLflow store or server
   +-- WorkerError       the process that fits
+  +-- ReleaseError      a release: its model, its files or its store
+  +-- EndpointError     an endpoint: its processes, its port or its answers
+  +-- RequestError      what a client of an endpoint has sent (serving/errors.py)
 """
 
 
@@ -33,3 +36,11 @@ class TrackingError(StackError):
 
 class WorkerError(StackError):
     """The process that fits ended by itself; the message says how."""
+
+
+class ReleaseError(StackError):
+    """A model can't be released, or a release can't be used; the message names the file or row."""
+
+
+class EndpointError(StackError):
+    """An endpoint can't be deployed, asked or taken down; the message says where it stands."""

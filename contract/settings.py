@@ -92,12 +92,35 @@ class TrackingSettings(_Table):
     """The run to train in, where `mlflow run` has made one; else a new one is made."""
 
 
+class ReleaseSettings(_Table):
+    """What releases are called and where they are kept."""
+
+    model: str = Field(default="house-prices", pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")
+    store: str = Field(default=".local/releases", min_length=1)
+
+
+class ServingSettings(_Table):
+    """How an endpoint answers."""
+
+    endpoint: str = Field(default="prod-endpoint", pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")
+    port: int = Field(default=8080, ge=1, le=65535)
+    """Where the local endpoint listens."""
+    workers: int = Field(default=0, ge=0, le=256)
+    """Processes that answer; 0 is one for each processor."""
+    log_requests: bool = True
+    max_body_mb: float = Field(default=25, gt=0)
+    body_seconds: float = Field(default=30, gt=0)
+    """How long a client may take to send what it has announced."""
+
+
 class _Tables(_Table):
     data: DataSettings
     features: FeatureSettings = FeatureSettings()
     training: TrainingSettings = TrainingSettings()
     grids: dict[str, dict[str, tuple[ParamValue, ...]]] = {}
     tracking: TrackingSettings = TrackingSettings()
+    release: ReleaseSettings = ReleaseSettings()
+    serving: ServingSettings = ServingSettings()
 
 
 class Settings(BaseSettings, _Tables):
@@ -183,6 +206,26 @@ def load(file: Path | None = None) -> Settings:
         raise SettingsError(f"environment: {PREFIX}{field.upper()}...: {reason}") from None
     settings._file = file
     return settings
+
+
+class _ServingAlone(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
+
+    serving: ServingSettings = ServingSettings()
+
+
+def load_serving() -> ServingSettings:
+    """Read the settings of a serving process, from the environment alone: an image has no file.
+
+    Raises:
+        SettingsError: A variable is mistyped or out of range.
+    """
+    try:
+        return _ServingAlone().serving
+    except ValidationError as error:
+        raise SettingsError(_explain(error, Path("environment"))) from None
+    except UnreadableVariable:
+        raise SettingsError(f"environment: {PREFIX}SERVING: can't be read") from None
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 UV = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = {"train": None, "dev": "train", "uv": None}
+LOCKS = {"train": None, "serve": "train", "dev": "train", "uv": None}
 """Each lock, and the lock whose versions it must agree with."""
 
 

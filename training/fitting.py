@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from queue import Queue
 from threading import Thread
 
+from training.export import check_export
 from training.grid import FamilyGrid, Prepared, fit_grids
 from training.worker import Failed, Warned
 
@@ -35,6 +36,9 @@ def work(connection: Connection) -> None:
 
     warnings.showwarning = warn  # type: ignore[assignment]
     try:
+        grids, _, seed = job
+        for grid in grids:
+            check_export(grid, seed)
         for scored in fit_grids(*job):
             outbox.put(scored)
         outbox.put(None)

@@ -241,7 +241,9 @@ class Tracker:
             folder = Path(scratch)
             tables = {"train": split.train, "val": split.val} | ({"test": test} if test else {})
             for name, dataset in tables.items():
-                dataset.table().to_csv(folder / f"{name}.csv", index=False, na_rep="NA")
+                # By a text that means nothing else: another one might be a category's name.
+                gap = next(iter(self._settings.data.missing), "")
+                dataset.table().to_csv(folder / f"{name}.csv", index=False, na_rep=gap)
             # Without the store's address: it is no part of the training, and may hold a password.
             shown = self._settings.model_dump_json(indent=2, exclude={"tracking"})
             (folder / "settings.json").write_text(shown)

@@ -5,11 +5,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from contract.settings import ParamGrid
 from training.features import Matrix, Vector
 from training.params import Params
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 class Regressor(Protocol):
@@ -88,3 +91,19 @@ class Family(ABC):
             start = time.perf_counter()
             model = self.model(params, seed).fit(X, y)
             yield Fit(params, model, time.perf_counter() - start)
+
+    def to_onnx(self, model: Regressor, columns: int) -> "ModelProto":
+        """Return a fitted model as an ONNX graph, which is how it is released.
+
+        Its input is rows x columns of float, its output a number a row. A family overrides this
+        where skl2onnx knows no converter for its model.
+
+        Args:
+            model: One of this family's, fitted.
+            columns: How many encoded columns it was fitted on.
+        """
+        from skl2onnx import to_onnx  # noqa: PLC0415 - slow to load
+        from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415
+
+        graph: ModelProto = to_onnx(model, initial_types=[("X", FloatTensorType([None, columns]))])
+        return graph

@@ -2,15 +2,19 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.linear_model import ElasticNet
 
 from training.families.active_set import ActiveSet
 from training.families.base import Family, Fit, Regressor
-from training.families.linear import Centred, by_intercept, part
+from training.families.linear import Centred, by_intercept, draw_linear, part
 from training.features import Matrix, Vector
 from training.params import Params, elasticnet_param_grid
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 SHAREABLE = {"alpha", "l1_ratio", "max_iter", "random_state", "selection", "tol"}
 
@@ -28,6 +32,10 @@ class ElasticNetFamily(Family):
         """Return an unfitted ElasticNet, with steps enough to converge at a weak penalty."""
         model: Regressor = _elasticnet(params, seed)
         return model
+
+    def to_onnx(self, model: Regressor, columns: int) -> "ModelProto":
+        """Return a fitted ElasticNet as an ONNX graph."""
+        return draw_linear(model, columns)
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from training.families.base import Regressor
 from training.features import Matrix, Vector
 from training.params import Params
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 INTERCEPT = "fit_intercept"
 
@@ -59,3 +63,19 @@ def part(
     """Part combinations into those of which only shareable parameters are set, and the others."""
     shared = [one for one in combinations if set(one) <= {*shareable, INTERCEPT}]
     return shared, [one for one in combinations if one not in shared]
+
+
+def draw_linear(model: Regressor, columns: int) -> "ModelProto":
+    """Return a linear model as an ONNX graph, computed in float64 as scikit-learn does.
+
+    In float32, as skl2onnx draws it, a row's sum would depend on how many rows are summed at once.
+    """
+    import spox.opset.ai.onnx.v20 as op  # noqa: PLC0415 - slow to load
+    from spox import Tensor, argument, build  # noqa: PLC0415
+
+    X = argument(Tensor(np.float32, ("rows", columns)))
+    weights = np.asarray(model.coef_, np.float64).reshape(-1, 1)  # type: ignore[attr-defined]
+    intercept = np.float64(model.intercept_)  # type: ignore[attr-defined]
+    product = op.matmul(op.cast(X, to=np.float64), op.const(weights))
+    graph: ModelProto = build({"X": X}, {"y": op.add(product, op.const(intercept))})
+    return graph

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +10,12 @@ from scipy.linalg import eigh
 from sklearn.linear_model import Ridge
 
 from training.families.base import Family, Fit, Regressor
-from training.families.linear import Centred, by_intercept, part
+from training.families.linear import Centred, by_intercept, draw_linear, part
 from training.features import Matrix, Vector
 from training.params import Params, ridge_param_grid
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 SHAREABLE = {"alpha"}
 
@@ -28,6 +32,10 @@ class RidgeFamily(Family):
         """Return an unfitted Ridge."""
         model: Regressor = Ridge(**{"random_state": seed, **params})
         return model
+
+    def to_onnx(self, model: Regressor, columns: int) -> "ModelProto":
+        """Return a fitted Ridge as an ONNX graph."""
+        return draw_linear(model, columns)
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int

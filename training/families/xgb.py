@@ -4,14 +4,18 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import local
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import joblib
+import numpy as np
 from xgboost import Booster, QuantileDMatrix, XGBRegressor, train
 
 from training.families.base import Family, Fit, Regressor
 from training.features import Matrix, Vector
 from training.params import Params, xgb_param_grid
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 ROUNDS = "n_estimators"
 OF_TREES = {
@@ -63,6 +67,16 @@ class XGBoostFamily(Family):
             for job in as_completed(jobs):
                 yield from job.result()
 
+    def to_onnx(self, model: Regressor, columns: int) -> "ModelProto":
+        """Return a fitted XGBRegressor as an ONNX graph."""
+        from onnxmltools import convert_xgboost  # noqa: PLC0415 - slow to load
+        from onnxmltools.convert.common.data_types import FloatTensorType  # noqa: PLC0415
+
+        types = [("X", FloatTensorType([None, columns]))]
+        graph: ModelProto = convert_xgboost(model, initial_types=types)
+        _add_base_first(graph)
+        return graph
+
 
 class _Rows(local):
     """The rows, and each thread's own quantised form of them."""
@@ -94,6 +108,21 @@ def _fit_group(group: Sequence[Params], rows: _Rows, seed: int) -> list[Fit]:
 
 def _regressor(params: Params, seed: int) -> XGBRegressor:
     return XGBRegressor(**{"random_state": seed, "n_jobs": 1, **params})
+
+
+def _add_base_first(graph: "ModelProto") -> None:
+    """Move what all predictions start from into the first tree.
+
+    xgboost adds the trees to it one by one, in float32; ONNX adds it to the trees' sum. The many
+    roundings in between are the same ones only if the order is.
+    """
+    (ensemble,) = (node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble"))
+    known = {attribute.name: attribute for attribute in ensemble.attribute}
+    if base := known.get("base_values"):
+        weights = np.array(known["target_weights"].floats, np.float32)
+        weights[np.array(known["target_treeids"].ints) == 0] += np.float32(base.floats[0])
+        known["target_weights"].floats[:] = weights
+        ensemble.attribute.remove(base)
 
 
 def _first_trees(booster: Booster, params: Params, seed: int) -> XGBRegressor:

@@ -1,0 +1,343 @@
+"""From a tracked model to a release, and what MLflow's own server answers of it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import mlflow.sklearn
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+import training.release as module
+from contract.errors import FamilyError, ReleaseError, TrackingError
+from contract.release import Release, read_release
+from contract.settings import Settings, load
+from contract.store import ReleaseStore
+from tests.project import Recorder, environment_for, train_here, write_settings
+from training.export import TOLERANCE
+from training.proof import Graph
+from training.release import release
+from training.sources import Source, load_source
+from training.store import Store
+from training.train import Result
+
+Ames = tuple[Settings, Result, Recorder]
+PLAIN_TEXT = {"PANDAS_FUTURE_INFER_STRING": "0"}
+"""What pandas 2 does, which is what a release requires of MLflow's own server."""
+
+
+@pytest.fixture(scope="module")
+def released(ames: Ames) -> tuple[Settings, Release, Source]:
+    settings, _, _ = ames
+    done = release(settings)
+    return settings, done, load_source(Store(settings), done.manifest.run_id)
+
+
+def test_the_winner_is_released_and_registered(ames: Ames, released: Any) -> None:
+    settings, done, _ = released
+    result = ames[1]
+    manifest = done.manifest
+
+    assert manifest.run_id == result.winner.run_id
+    assert manifest.params == dict(result.winner.params)
+    assert manifest.validation == pytest.approx(result.winner.metrics, rel=1e-6)
+    assert manifest.test == pytest.approx(result.test, rel=1e-6)
+    client = MlflowClient(settings.store_uri)
+    for alias in ("challenger", "champion"):
+        assert client.get_model_version_by_alias("house-prices", alias).version == 1
+    store = ReleaseStore(settings.path(settings.release.store), "house-prices")
+    assert store.champion() == "1"
+    card = done.files["model_card.md"].decode()
+    assert result.test is not None
+    assert f"| test | 1,465 | {result.test['RMSE']:,.6g} |" in card
+
+
+def test_what_mlflow_registered_is_the_release(released: Any, tmp_path: Path) -> None:
+    settings, done, _ = released
+    mlflow.set_tracking_uri(settings.store_uri)
+
+    folder = mlflow.artifacts.download_artifacts(
+        artifact_uri="models:/house-prices@champion", dst_path=str(tmp_path)
+    )
+
+    assert read_release(Path(folder)).digest == done.digest
+
+
+def test_a_column_says_what_it_is(released: Any) -> None:
+    columns = {column.name: column for column in released[1].manifest.columns}
+
+    assert columns["1stFlrSF"].type == "long"
+    assert columns["1stFlrSF"].required
+    assert columns["LotFrontage"].type == "double"
+    assert not columns["LotFrontage"].required
+    assert columns["MSSubClass"].role == "code"
+    assert "20" in columns["MSSubClass"].categories
+    assert columns["PoolQC"].role == "optional_text"
+    assert "" not in columns["PoolQC"].categories
+    assert columns["LotFrontage"].profile.missing == pytest.approx(0.17, abs=0.05)
+    assert len(columns["LotFrontage"].profile.quantiles) == 11
+
+
+def test_released_again_it_is_the_same(released: Any) -> None:
+    settings, done, _ = released
+    run = f"runs:/{done.manifest.run_id}/model"
+
+    for name in (None, run, "models:/house-prices/1", "models:/house-prices/champion"):
+        assert release(settings, name).digest == done.digest
+    assert len(MlflowClient(settings.store_uri).search_model_versions()) == 1
+
+
+@pytest.mark.parametrize("family", ["ridge", "elasticnet"])
+def test_the_best_of_each_family_can_be_released(ames: Ames, family: str, tmp_path: Path) -> None:
+    settings, result, _ = ames
+    best = next(entry for entry in result.leaderboard if entry.family == family)
+    elsewhere = settings.model_copy(
+        update={
+            "release": settings.release.model_copy(
+                update={"store": str(tmp_path), "model": f"of-{family}"}
+            )
+        }
+    )
+
+    done = release(elsewhere, f"runs:/{best.run_id}/model")
+
+    assert done.manifest.family == family
+    assert done.manifest.validation == pytest.approx(best.metrics, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("runs:/0123456789abcdef0123456789abcdef/model", "0123456789abcdef0123456789abcdef"),
+        ("models:/nothing/1", "nothing"),
+        ("models:/house-prices/99", "99"),
+        ("models:/house-prices/nobody", "nobody"),
+        ("house-prices", "not a model"),
+        ("runs:/x/other", "not a model"),
+    ],
+)
+def test_a_name_that_means_nothing_is_one_line(released: Any, model: str, reason: str) -> None:
+    with pytest.raises((ReleaseError, TrackingError), match=reason) as error:
+        release(released[0], model)
+    assert "\n" not in str(error.value)
+
+
+def test_the_parent_run_is_no_model(ames: Ames) -> None:
+    with pytest.raises(ReleaseError, match="holds no model"):
+        release(ames[0], f"runs:/{ames[1].parent_run_id}/model")
+
+
+def test_nothing_trained_is_said(settings: Settings) -> None:
+    with pytest.raises(ReleaseError, match="nothing is trained yet"):
+        release(settings)
+
+
+def test_a_row_gets_the_same_answer_alone_and_in_any_batch(released: Any) -> None:
+    _, done, source = released
+    graph = Graph(done.files["model.onnx"])
+    for table in source.tables:
+        X = source.rows(table)
+        whole = graph.predict(X)
+        for size in (1, 2, 7, 64):
+            starts = range(0, len(X), size)
+            parts = [graph.predict(X.iloc[start : start + size]) for start in starts]
+            np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.fixture
+def server(released: Any, tmp_path: Path) -> Iterator[str]:
+    """`mlflow models serve` on the released folder."""
+    _, done, _ = released
+    for name, content in done.files.items():
+        (tmp_path / "release" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "release" / name).write_bytes(content)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    bin_folder = Path(sys.executable).parent
+    command = ["models", "serve", "-m", str(tmp_path / "release"), "-p", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", *command, "--env-manager", "local"],
+        env=environment_for(tmp_path) | PLAIN_TEXT | {"PATH": f"{bin_folder}:{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            urlopen(f"{url}/ping", timeout=2).close()
+            break
+        except OSError:
+            time.sleep(0.2)
+    yield url
+    process.terminate()
+    process.wait(timeout=20)
+
+
+def test_mlflows_own_server_gives_equal_values(released: Any, server: str) -> None:
+    """For rows with all columns and no null text: it fails on those, whatever the model does."""
+    _, done, source = released
+    X = source.rows("val")
+    text = X.select_dtypes("str").columns
+    X = X.assign(**{name: X[name].fillna("NA") for name in text})
+    body = json.dumps({"dataframe_split": json.loads(X.to_json(orient="split", index=False))})
+    request = Request(f"{server}/invocations", body.encode(), {"Content-Type": "application/json"})
+
+    with urlopen(request, timeout=60) as response:
+        answer = json.load(response)
+
+    theirs = np.array([row["prediction"] for row in answer["predictions"]], np.float32)
+    ours = Graph(done.files["model.onnx"]).predict(source.rows("val"))
+    # Not to the last bit: it adds the trees up on several threads.
+    np.testing.assert_allclose(theirs, ours, rtol=TOLERANCE)
+
+
+@pytest.mark.filterwarnings("ignore:The 'future.infer_string'")
+def test_a_table_as_pandas_reads_it_is_taken_by_mlflow(released: Any) -> None:
+    settings, _, source = released
+    mlflow.set_tracking_uri(settings.store_uri)
+    model = mlflow.pyfunc.load_model("models:/house-prices@challenger")
+    file = settings.path("data/train.csv")
+    with pd.option_context("future.infer_string", False):
+        rows = pd.read_csv(file, keep_default_na=False, na_values=["NA"])
+
+        predictions = model.predict(rows.drop(columns=["Id", "SalePrice"]))["prediction"]
+
+    fitted = source.pipeline.predict(rows)
+    np.testing.assert_allclose(predictions, fitted, rtol=1e-5)
+
+
+def test_whole_numbers_with_gaps_are_imputed_alike(folder: Path) -> None:
+    """Among whole numbers many donors are equally near: both must choose the same ones."""
+    rng = np.random.default_rng(1)
+    numbers = {f"n{i}": rng.integers(0, 4, 400).astype(float) for i in range(5)}
+    table = pd.DataFrame(numbers).mask(rng.random((400, 5)) < 0.2)
+    table["whole"] = rng.integers(0, 3, 400)
+    table["label"] = 100 + sum(10 * i * column for i, column in enumerate(numbers.values()))
+    table.to_csv(folder / "train.csv", index=False, na_rep="?")
+    data: dict[str, Any] = {"test": "", "test_labels": "", "label": "label", "id": ""}
+    data |= {"codes": ["whole"], "none_is_a_category": [], "missing": ["?"]}
+    write_settings(folder, data=data, training={"families": ["ridge", "xgboost"]})
+    settings = load(folder / "settings.toml")
+    result = train_here(settings)
+
+    for entry in {one.family: one for one in result.leaderboard}.values():
+        done = release(settings, f"runs:/{entry.run_id}/model")
+
+        assert done.manifest.test is None
+        assert done.manifest.validation == pytest.approx(entry.metrics, rel=1e-5)
+
+
+def test_a_category_that_is_called_na_stays_one(folder: Path) -> None:
+    """Where "NA" doesn't stand for a gap, it must not become one on the way to the proof."""
+    table = pd.DataFrame({"a": ["NA", "x", "y", None] * 50, "b": range(200)})
+    table["label"] = 1000 + 10 * (table["a"] == "NA") + table["b"]
+    table.to_csv(folder / "train.csv", index=False, na_rep="?")
+    data = {"test": "", "test_labels": "", "label": "label", "id": "", "codes": []}
+    write_settings(folder, data=data | {"none_is_a_category": [], "missing": ["?"]})
+    settings = load(folder / "settings.toml")
+    train_here(settings)
+
+    columns = {one.name: one for one in release(settings).manifest.columns}
+
+    assert columns["a"].categories == ("NA", "x", "y")
+
+
+class CrashError(Exception):
+    """What a test stops a release with."""
+
+
+@pytest.mark.parametrize("at", ["_write", "upload", "add", "settle"])
+def test_a_release_that_was_cut_off_is_completed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    train_here(settings)
+    owner = {"add": ReleaseStore, "_write": module}.get(at, module._Registry)
+
+    def crash(*_: object) -> None:
+        raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, at, crash)
+        with pytest.raises(CrashError):
+            release(settings)
+    done = release(settings)
+
+    assert done.manifest.version == "1"
+    store = ReleaseStore(settings.path(settings.release.store), "house-prices")
+    assert store.versions() == ["1"]
+    assert store.champion() == "1"
+    client = MlflowClient(settings.store_uri)
+    assert set(client.get_registered_model("house-prices").aliases) == {"challenger", "champion"}
+
+
+def test_a_second_release_challenges_the_champion(settings: Settings) -> None:
+    result = train_here(settings)
+    release(settings)
+
+    second = release(settings, f"runs:/{result.leaderboard[1].run_id}/model")
+
+    aliases = MlflowClient(settings.store_uri).get_registered_model("house-prices").aliases
+    assert second.manifest.version == "2"
+    assert aliases == {"champion": 1, "challenger": 2}
+    store = ReleaseStore(settings.path(settings.release.store), "house-prices")
+    assert store.champion() == "1"
+
+
+def test_a_graph_that_predicts_otherwise_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_here(settings)
+    right = Graph.predict
+
+    def wrong(self: Graph, X: pd.DataFrame) -> Any:
+        predictions = right(self, X)
+        predictions[3] *= 1.0001
+        return predictions
+
+    monkeypatch.setattr(Graph, "predict", wrong)
+    with pytest.raises(ReleaseError, match="row 4 of train: ONNX predicts"):
+        release(settings)
+    assert ReleaseStore(settings.path(settings.release.store), "house-prices").versions() == []
+    assert MlflowClient(settings.store_uri).search_model_versions() == []
+
+
+def test_a_family_that_cannot_be_released_fails_before_anything_is_fitted(
+    folder: Path, change: Any
+) -> None:
+    """In a process of its own: the family is a user's."""
+    script = """
+import sys
+from sklearn.gaussian_process import GaussianProcessRegressor
+from training.families import FAMILIES
+import training.families.ridge as ridge
+from training.families.base import Family
+from training.grid import FamilyGrid
+from training.export import check_export
+
+class Own(Family):
+    grid = {"alpha": (1.0,)}
+    def model(self, params, seed):
+        return Opaque(**params)
+
+class Opaque(ridge.Ridge):
+    pass
+
+check_export(FamilyGrid("own", Own(), [{"alpha": 1.0}]), 1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=100
+    )
+
+    assert FamilyError.__name__ in done.stderr
+    assert "grids.own: its model can't be released" in done.stderr

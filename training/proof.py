@@ -1,0 +1,96 @@
+"""The proof that a release predicts what its scikit-learn pipeline predicts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from contract.errors import ReleaseError
+from contract.release import ABSENT, Column
+from training.export import TOLERANCE, furthest
+from training.features import Vector
+from training.tables import is_text
+
+UNKNOWN = "\N{LATIN SMALL LETTER U}nknown to all"
+UNKNOWN_CODE = 987_654_321
+
+
+class Graph:
+    """A release's graph, asked with tables."""
+
+    def __init__(self, content: bytes) -> None:
+        """Load it as a server does: on one thread."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(content, options)
+
+    def predict(self, X: pd.DataFrame) -> Vector:
+        """Return a prediction a row, float32."""
+        feeds = {one.name: _feed(X[one.name], one.type) for one in self._session.get_inputs()}
+        predictions: Vector = self._session.run(None, feeds)[0]
+        return predictions
+
+
+def prove(
+    graph: Graph, pipeline: Pipeline, tables: Mapping[str, pd.DataFrame], columns: list[Column]
+) -> float:
+    """Compare the two on all rows, and on rows with gaps and with unknown categories.
+
+    Returns:
+        The largest relative difference there is.
+
+    Raises:
+        ReleaseError: A row's predictions differ by more than 1e-5; the message names the row.
+    """
+    largest = 0.0
+    for name, X in {**tables, **_hard_cases(tables, columns)}.items():
+        fitted = np.asarray(pipeline.predict(X), np.float64)
+        drawn = np.asarray(graph.predict(X), np.float64)
+        apart = [furthest(drawn[row : row + 1], fitted[row : row + 1]) for row in range(len(X))]
+        worst = int(np.argmax(apart))
+        if apart[worst] > TOLERANCE:
+            figures = f"{drawn[worst]:.9g} instead of {fitted[worst]:.9g}"
+            raise ReleaseError(f"not released: row {worst + 1} of {name}: ONNX predicts {figures}")
+        largest = max(largest, apart[worst])
+    return largest
+
+
+def _hard_cases(
+    tables: Mapping[str, pd.DataFrame], columns: list[Column]
+) -> dict[str, pd.DataFrame]:
+    """Return rows as they come in life, and not in the tables."""
+    cases = {}
+    for name, X in tables.items():
+        gaps, unknown = X.copy(), X.copy()
+        for column in columns:
+            if not column.required:
+                gaps[column.name] = _nothing(X[column.name])
+            if column.role in {"text", "optional_text"}:
+                unknown[column.name] = UNKNOWN
+            elif column.role == "code":
+                unknown[column.name] = UNKNOWN_CODE
+        cases[f"{name} with every optional value missing"] = gaps
+        cases[f"{name} with unknown categories"] = unknown
+    return cases
+
+
+def _nothing(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    return pd.Series(np.nan, index=column.index, dtype="str" if is_text(column) else "float64")
+
+
+def _feed(column: "pd.Series[Any]", kind: str) -> NDArray[np.generic]:
+    match kind:
+        case "tensor(int64)":
+            return column.fillna(ABSENT).to_numpy(np.int64)
+        case "tensor(string)":
+            return column.fillna("").to_numpy(object)
+        case "tensor(bool)":
+            return column.to_numpy(np.bool_)
+        case "tensor(double)":
+            return column.to_numpy(np.float64)
+        case _:
+            return column.to_numpy(np.float32)

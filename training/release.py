@@ -1,0 +1,333 @@
+"""From a tracked model to a release: an ONNX graph, proven, described, registered and stored.
+
+MLflow's registry is written first and the release store last: a release that a crash has cut off is
+completed by the next call, under the same version.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+import mlflow.onnx
+import numpy as np
+import onnx
+import pandas as pd
+from mlflow import MlflowException
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
+from sklearn.pipeline import Pipeline
+
+from contract.errors import ReleaseError
+from contract.release import (
+    MANIFEST,
+    MODEL_FILE,
+    PREDICTION,
+    Column,
+    Manifest,
+    Profile,
+    Release,
+    Role,
+    list_files,
+    read_release,
+)
+from contract.settings import Settings
+from contract.store import ReleaseStore
+from training.families.base import reason_of
+from training.features import BLANK
+from training.graph import draw
+from training.metrics import Metrics, eval_metrics
+from training.models import TYPES, schema_of
+from training.proof import Graph, prove
+from training.sources import Source, find_run, load_source
+from training.store import Store
+
+CARD, CHECK = "model_card.md", "check.json"
+CHECK_ROWS = 20
+CHALLENGER, CHAMPION = "challenger", "champion"
+ROLES: dict[str, Role] = {
+    "numbers": "number",
+    "codes": "code",
+    "text": "text",
+    "optional": "optional_text",
+}
+REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
+PANDAS = "pandas<3"
+"""MLflow's own server gives onnxruntime a table's columns as they are; it can't take pandas 3's."""
+MOST_FREQUENT = 20
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A model as it is released, before it has a version."""
+
+    source: Source
+    content: bytes
+    graph: Graph
+    columns: list[Column]
+    apart: float
+    """The largest relative difference to scikit-learn's predictions."""
+
+    def metrics(self, name: str) -> Metrics:
+        """Return how good the graph's own predictions are on a table."""
+        return eval_metrics(
+            self.source.tables[name][self.source.data.label],
+            self.graph.predict(self.source.rows(name)),
+        )
+
+
+def release(
+    settings: Settings, model: str | None = None, say: Callable[[str], None] = lambda _: None
+) -> Release:
+    """Release a tracked model; one that is released already is returned as it is.
+
+    Args:
+        settings: Say where it is tracked, and what the release is called and where it is kept.
+        model: `runs:/<id>/model` or `models:/<name>/<version-or-alias>`; by default the winner of
+            the latest training.
+        say: Is told of each step.
+
+    Raises:
+        ReleaseError: The model isn't one of this project's, or its ONNX form predicts otherwise.
+        TrackingError: The tracking store fails, or has no such model.
+    """
+    tracking = Store(settings)
+    run_id = find_run(tracking, model)
+    place = settings.path(settings.release.store)
+    releases = ReleaseStore(place, settings.release.model)
+    registry = _Registry(tracking, settings.release.model)
+    known = registry.version_of_run(run_id)
+    if known and str(known.version) in releases.versions():
+        say(f"Run {run_id} is released already")
+        registry.settle(known)
+        with tempfile.TemporaryDirectory() as scratch:
+            done = releases.fetch(str(known.version), Path(scratch) / "release")
+    else:
+        say(f"Drawing the model of run {run_id} as ONNX")
+        drawn = _draw(load_source(tracking, run_id))
+        rows = sum(len(table) for table in drawn.source.tables.values())
+        say(f"Proven on {rows} rows: it differs from scikit-learn by {drawn.apart:.0e} at most")
+        entry = known or registry.create(run_id)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "release"
+            _write(drawn, settings, entry, folder)
+            registry.upload(entry, folder)
+            done = releases.add(folder)
+        registry.settle(entry)
+    if releases.champion() is None:
+        releases.promote(done.manifest.version)
+    return done
+
+
+def _draw(source: Source) -> Drawn:
+    X = source.rows("train")
+    try:
+        content = draw(source.pipeline, source.family, X, source.data.missing)
+        columns = _columns(source, X)
+    except Exception as error:  # a pipeline of another make fails in any way
+        run = source.run.info.run_id
+        raise ReleaseError(f"run {run}: can't be drawn as ONNX: {reason_of(error)}") from error
+    graph = Graph(content)
+    tables = {name: source.rows(name) for name in source.tables}
+    return Drawn(source, content, graph, columns, prove(graph, source.pipeline, tables, columns))
+
+
+def _write(drawn: Drawn, settings: Settings, entry: ModelVersion, folder: Path) -> None:
+    """Write the release's folder, the manifest last."""
+    source = drawn.source
+    signature = ModelSignature(
+        schema_of(*(source.rows(name) for name in ("train", "val"))),
+        Schema([TensorSpec(np.dtype(np.float32), (-1,), PREDICTION)]),
+    )
+    mlflow.onnx.save_model(
+        onnx.load_from_string(drawn.content),
+        str(folder),
+        signature=signature,
+        pip_requirements=[*(f"{name}=={version_of(name)}" for name in REQUIREMENTS), PANDAS],
+        save_as_external_data=False,
+    )
+    # The very bytes that were proven.
+    (folder / MODEL_FILE).write_bytes(drawn.content)
+    (folder / CHECK).write_text(_check_rows(drawn))
+    run, data = source.run, source.data
+    params = {key: _plain(text) for key, text in run.data.params.items() if key != "family"}
+    created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
+    manifest = Manifest(
+        model=settings.release.model,
+        version=str(entry.version),
+        created=created.isoformat(timespec="seconds"),
+        run_id=run.info.run_id,
+        family=run.data.params["family"],
+        params=params,
+        validation=drawn.metrics("val"),
+        test=drawn.metrics("test") if "test" in source.tables else None,
+        data_digest=source.parent.data.tags["data.digest"],
+        git_commit=source.parent.data.tags.get(MLFLOW_GIT_COMMIT),
+        mlflow_version=version_of("mlflow"),
+        label=data.label,
+        missing=data.missing,
+        columns=tuple(drawn.columns),
+        files=list_files(folder),
+    )
+    (folder / CARD).write_text(_card(manifest, drawn))
+    manifest = manifest.model_copy(update={"files": list_files(folder)})
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    read_release(folder)
+
+
+def _columns(source: Source, X: pd.DataFrame) -> list[Column]:
+    steps = source.pipeline.named_steps["features"].transformers_
+    roles = {column: ROLES[name] for name, _, columns in steps for column in columns}
+    categories = {
+        column: known
+        for name, step, columns in steps
+        if name in ROLES and name != "numbers" and columns
+        for column, known in zip(columns, _known(step), strict=True)
+    }
+    return [
+        Column(
+            name=str(name),
+            type=TYPES[str(values.dtype)].name,
+            role=roles[name],
+            required=name in source.required,
+            categories=categories.get(name, ()),
+            profile=_profile(values, roles[name]),
+        )
+        for name, values in X.items()
+    ]
+
+
+def _known(step: Pipeline) -> list[tuple[str, ...]]:
+    learned = step.named_steps["onehot"].categories_
+    return [
+        tuple(one if isinstance(one, str) else f"{one:.17g}" for one in values if one != BLANK)
+        for values in learned
+    ]
+
+
+def _profile(values: "pd.Series[float]", role: Role) -> Profile:
+    missing = float(values.isna().mean())
+    if role == "number":
+        numbers = values.dropna().to_numpy(np.float64)
+        quantiles = np.quantile(numbers, np.linspace(0, 1, 11)).tolist() if len(numbers) else ()
+        return Profile(missing=missing, quantiles=tuple(quantiles))
+    shares = values.dropna().value_counts(normalize=True).head(MOST_FREQUENT)
+    texts = shares.index if role != "code" else [f"{float(one):.17g}" for one in shares.index]
+    return Profile(
+        missing=missing,
+        shares={str(text): float(share) for text, share in zip(texts, shares, strict=True)},
+    )
+
+
+def _check_rows(drawn: Drawn) -> str:
+    """Return some rows with their predictions, for a deployment to try before it goes live."""
+    X = drawn.source.rows("val").head(CHECK_ROWS)
+    rows = json.loads(X.to_json(orient="records", double_precision=15))
+    predictions = [float(one) for one in drawn.graph.predict(X)]
+    return json.dumps({"rows": rows, "predictions": predictions}, indent=1)
+
+
+def _plain(text: str) -> bool | int | float | str | None:
+    """Return a parameter as it was before MLflow made a text of it."""
+    known = {"True": True, "False": False, "None": None}
+    if text in known:
+        return known[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _card(manifest: Manifest, drawn: Drawn) -> str:
+    """Describe the model to people."""
+    params = ", ".join(f"`{key}={value}`" for key, value in manifest.params.items())
+    scores = {"validation": manifest.validation, "test": manifest.test or {}}
+    figures = [
+        f"| {name} | {len(drawn.source.tables[table]):,} | "
+        f"{one['RMSE']:,.6g} | {one['MAPE']:.2%} | {one['R2']:.4f} |"
+        for (name, one), table in zip(scores.items(), ("val", "test"), strict=True)
+        if one
+    ]
+    optional = [one.name for one in manifest.columns if not one.required]
+    lines = [
+        f"# {manifest.model}, version {manifest.version}",
+        "",
+        f"Predicts `{manifest.label}` from {len(manifest.columns)} columns. {manifest.family}, "
+        f"{params}; trained {manifest.created[:10]} on "
+        f"{len(drawn.source.tables['train']):,} rows (data {manifest.data_digest[:12]}, "
+        f"run {manifest.run_id}).",
+        "",
+        "| rows | number | RMSE | MAPE | R2 |",
+        "|---|---:|---:|---:|---:|",
+        *figures,
+        "",
+        "The model was chosen on the validation rows, and had not seen the test rows.",
+        "",
+        "## Input",
+        "",
+        f"A row has the columns of the training table under their names. {len(optional)} of "
+        "them may be missing, as they were in training: a missing number is the mean of the "
+        "nearest training rows, a missing text the most frequent one or a category of its own. "
+        "A category that was not seen in training counts as none of those known.",
+        "",
+        f"Optional: {', '.join(f'`{name}`' for name in optional) or 'none'}.",
+        "",
+        "## Limits",
+        "",
+        "It knows the place and the years that its training table is from. Trees don't "
+        "extrapolate, linear models do so without restraint: what a column held in training is "
+        f"in `{MANIFEST}` (`profile`), to be compared with what it is asked.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+class _Registry:
+    """The model's versions in MLflow's registry."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self._client, self._name = store, store.client, name
+
+    def version_of_run(self, run_id: str) -> ModelVersion | None:
+        """Return the version that a run's model has, the latest where there are more."""
+        with self._store.errors():
+            query = f"name = '{self._name}' and run_id = '{run_id}'"
+            found = self._client.search_model_versions(query)
+        return max(found, key=lambda one: int(one.version), default=None)
+
+    def create(self, run_id: str) -> ModelVersion:
+        """Register a run's model as a new version, whose files are yet to come."""
+        with self._store.errors():
+            try:
+                self._client.create_registered_model(self._name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            number = self._store.experiment.experiment_id
+            model = self._client.create_logged_model(number, "release", run_id)
+            return self._client.create_model_version(
+                self._name, model.artifact_location, run_id, model_id=model.model_id
+            )
+
+    def upload(self, entry: ModelVersion, folder: Path) -> None:
+        """Put the release's files into MLflow's own store."""
+        with self._store.errors():
+            model_id = entry.model_id or Path(entry.source).parent.name
+            self._client.log_model_artifacts(model_id, str(folder))
+            self._client.finalize_logged_model(model_id, "READY")
+
+    def settle(self, entry: ModelVersion) -> None:
+        """Make a version the challenger, and the champion where there is none."""
+        with self._store.errors():
+            aliases = self._client.get_registered_model(self._name).aliases
+            for alias in [CHALLENGER] if CHAMPION in aliases else [CHAMPION, CHALLENGER]:
+                # A version is a text on a server, and a number in a local store.
+                if str(aliases.get(alias)) != str(entry.version):
+                    self._client.set_registered_model_alias(self._name, alias, entry.version)
