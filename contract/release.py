@@ -19,6 +19,8 @@ MODEL_FILE = "model.onnx"
 """The one file that a server loads."""
 IGNORED = frozenset({"registered_model_meta"})
 """What MLflow puts into the folder when it downloads a registered model."""
+CHECK_FILE = "check.json"
+"""Rows with their predictions, which whoever loads a release may try: `rows`, `predictions`."""
 PREDICTION = "prediction"
 """The graph's output: a float a row."""
 ABSENT = -(2**63)

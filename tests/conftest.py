@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ def clean_environment() -> Iterator[None]:
 def no_tracking_uri() -> Iterator[None]:
     """`mlflow.set_tracking_uri` writes to the environment, from where settings would read it."""
     yield
+    if "mlflow" in sys.modules:
+        sys.modules["mlflow"].set_tracking_uri(None)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 

@@ -25,6 +25,7 @@ from sklearn.pipeline import Pipeline
 
 from contract.errors import ReleaseError
 from contract.release import (
+    CHECK_FILE,
     MANIFEST,
     MODEL_FILE,
     PREDICTION,
@@ -47,7 +48,7 @@ from training.proof import Graph, prove
 from training.sources import Source, find_run, load_source
 from training.store import Store
 
-CARD, CHECK = "model_card.md", "check.json"
+CARD = "model_card.md"
 CHECK_ROWS = 20
 CHALLENGER, CHAMPION = "challenger", "champion"
 ROLES: dict[str, Role] = {
@@ -153,7 +154,7 @@ def _write(drawn: Drawn, settings: Settings, entry: ModelVersion, folder: Path) 
     )
     # The very bytes that were proven.
     (folder / MODEL_FILE).write_bytes(drawn.content)
-    (folder / CHECK).write_text(_check_rows(drawn))
+    (folder / CHECK_FILE).write_text(_check_rows(drawn))
     run, data = source.run, source.data
     params = {key: _plain(text) for key, text in run.data.params.items() if key != "family"}
     created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)

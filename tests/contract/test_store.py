@@ -31,6 +31,10 @@ def bucket() -> Iterator[str]:
         place = {"LocationConstraint": "eu-west-1"}
         boto3.client("s3").create_bucket(Bucket="releases", CreateBucketConfiguration=place)
         yield "s3://releases/all"
+        # Whoever collects it later would warn of its folder.
+        folder = S3Client.get_default_client()._cache_tmp_dir
+        assert folder
+        folder.cleanup()
     server.stop()
 
 

@@ -1,0 +1,43 @@
+"""Serve a release: `python -m serving`, which is `docker run IMAGE serve`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from contract.errors import StackError
+from contract.settings import load_serving
+from serving.log import write_line
+from serving.processes import serve
+
+MODEL_FOLDER = "/opt/ml/model"
+PORT_VARIABLE, PORT = "SAGEMAKER_BIND_TO_PORT", 8080
+
+
+def main() -> int:
+    """Read the arguments and serve; return the exit code."""
+    parser = argparse.ArgumentParser("serving", description="Serve a release over HTTP.")
+    parser.add_argument("command", nargs="?", choices=["serve"], default="serve")
+    parser.add_argument("--model", type=Path, default=Path(MODEL_FOLDER), help="the release")
+    parser.add_argument("--host", default="0.0.0.0", help="where to listen")  # noqa: S104
+    parser.add_argument("--port", help=f"default: {PORT_VARIABLE}, else {PORT}")
+    arguments = parser.parse_args()
+    try:
+        port = _port(arguments.port or os.environ.get(PORT_VARIABLE) or str(PORT))
+        serve(arguments.model, arguments.host, port, load_serving())
+    except StackError as error:
+        write_line(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _port(text: str) -> int:
+    if text.isdigit() and 0 < int(text) < 2**16:
+        return int(text)
+    raise StackError(f"{text[:40]!r} is no port; it is a number from 1 to 65535")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
