@@ -19,6 +19,7 @@ from serving.errors import RequestError
 T = TypeVar("T")
 Values = Sequence[object]
 NUMBERS = {int, float, type(None)}
+TEXTS = {str, type(None)}
 EXACT = 2.0**53
 """Up to here a float64 holds every whole number."""
 WRITTEN_NAN = ("nan", "NaN")
@@ -124,7 +125,7 @@ class Schema:
         if not self._texts:
             return {}, 0, 0
         raw = _gather(frame, (one.column for one in self._texts))
-        if set(map(type, chain.from_iterable(raw))) != {str}:
+        if not set(map(type, chain.from_iterable(raw))) <= TEXTS:
             raw = [
                 _each(text.column, values, _text)
                 for text, values in zip(self._texts, raw, strict=True)
@@ -232,7 +233,7 @@ class _TextColumn:
         self.column = column
         # A category's name may be what stands for a missing value elsewhere.
         self.known = frozenset(column.categories) - missing
-        self._blanks = missing | (set(WRITTEN_NAN) - self.known)
+        self._blanks = {None, *missing, *(set(WRITTEN_NAN) - self.known)}
         # There a missing value says something, and nothing is put in its place.
         self._imputed = column.role != "optional_text"
 

@@ -15,13 +15,11 @@ from pathlib import Path
 import mlflow.onnx
 import numpy as np
 import onnx
-import pandas as pd
 from mlflow import MlflowException
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
-from sklearn.pipeline import Pipeline
 
 from contract.errors import ReleaseError
 from contract.release import (
@@ -31,19 +29,18 @@ from contract.release import (
     PREDICTION,
     Column,
     Manifest,
-    Profile,
     Release,
-    Role,
     list_files,
     read_release,
 )
 from contract.settings import Settings
 from contract.store import ReleaseStore
+from training.card import card
+from training.columns import columns_of
 from training.families.base import reason_of
-from training.features import BLANK
 from training.graph import draw
 from training.metrics import Metrics, eval_metrics
-from training.models import TYPES, schema_of
+from training.models import schema_of
 from training.proof import Graph, prove
 from training.sources import Source, find_run, load_source
 from training.store import Store
@@ -51,16 +48,9 @@ from training.store import Store
 CARD = "model_card.md"
 CHECK_ROWS = 20
 CHALLENGER, CHAMPION = "challenger", "champion"
-ROLES: dict[str, Role] = {
-    "numbers": "number",
-    "codes": "code",
-    "text": "text",
-    "optional": "optional_text",
-}
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 PANDAS = "pandas<3"
 """MLflow's own server gives onnxruntime a table's columns as they are; it can't take pandas 3's."""
-MOST_FREQUENT = 20
 
 
 @dataclass(frozen=True)
@@ -129,7 +119,7 @@ def _draw(source: Source) -> Drawn:
     X = source.rows("train")
     try:
         content = draw(source.pipeline, source.family, X, source.data.missing)
-        columns = _columns(source, X)
+        columns = columns_of(source.pipeline, X, source.required)
     except Exception as error:  # a pipeline of another make fails in any way
         run = source.run.info.run_id
         raise ReleaseError(f"run {run}: can't be drawn as ONNX: {reason_of(error)}") from error
@@ -175,54 +165,12 @@ def _write(drawn: Drawn, settings: Settings, entry: ModelVersion, folder: Path) 
         columns=tuple(drawn.columns),
         files=list_files(folder),
     )
-    (folder / CARD).write_text(_card(manifest, drawn))
+    (folder / CARD).write_text(
+        card(manifest, {name: len(table) for name, table in source.tables.items()})
+    )
     manifest = manifest.model_copy(update={"files": list_files(folder)})
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
     read_release(folder)
-
-
-def _columns(source: Source, X: pd.DataFrame) -> list[Column]:
-    steps = source.pipeline.named_steps["features"].transformers_
-    roles = {column: ROLES[name] for name, _, columns in steps for column in columns}
-    categories = {
-        column: known
-        for name, step, columns in steps
-        if name in ROLES and name != "numbers" and columns
-        for column, known in zip(columns, _known(step), strict=True)
-    }
-    return [
-        Column(
-            name=str(name),
-            type=TYPES[str(values.dtype)].name,
-            role=roles[name],
-            required=name in source.required,
-            categories=categories.get(name, ()),
-            profile=_profile(values, roles[name]),
-        )
-        for name, values in X.items()
-    ]
-
-
-def _known(step: Pipeline) -> list[tuple[str, ...]]:
-    learned = step.named_steps["onehot"].categories_
-    return [
-        tuple(one if isinstance(one, str) else f"{one:.17g}" for one in values if one != BLANK)
-        for values in learned
-    ]
-
-
-def _profile(values: "pd.Series[float]", role: Role) -> Profile:
-    missing = float(values.isna().mean())
-    if role == "number":
-        numbers = values.dropna().to_numpy(np.float64)
-        quantiles = np.quantile(numbers, np.linspace(0, 1, 11)).tolist() if len(numbers) else ()
-        return Profile(missing=missing, quantiles=tuple(quantiles))
-    shares = values.dropna().value_counts(normalize=True).head(MOST_FREQUENT)
-    texts = shares.index if role != "code" else [f"{float(one):.17g}" for one in shares.index]
-    return Profile(
-        missing=missing,
-        shares={str(text): float(share) for text, share in zip(texts, shares, strict=True)},
-    )
 
 
 def _check_rows(drawn: Drawn) -> str:
@@ -244,50 +192,6 @@ def _plain(text: str) -> bool | int | float | str | None:
         except ValueError:
             continue
     return text
-
-
-def _card(manifest: Manifest, drawn: Drawn) -> str:
-    """Describe the model to people."""
-    params = ", ".join(f"`{key}={value}`" for key, value in manifest.params.items())
-    scores = {"validation": manifest.validation, "test": manifest.test or {}}
-    figures = [
-        f"| {name} | {len(drawn.source.tables[table]):,} | "
-        f"{one['RMSE']:,.6g} | {one['MAPE']:.2%} | {one['R2']:.4f} |"
-        for (name, one), table in zip(scores.items(), ("val", "test"), strict=True)
-        if one
-    ]
-    optional = [one.name for one in manifest.columns if not one.required]
-    lines = [
-        f"# {manifest.model}, version {manifest.version}",
-        "",
-        f"Predicts `{manifest.label}` from {len(manifest.columns)} columns. {manifest.family}, "
-        f"{params}; trained {manifest.created[:10]} on "
-        f"{len(drawn.source.tables['train']):,} rows (data {manifest.data_digest[:12]}, "
-        f"run {manifest.run_id}).",
-        "",
-        "| rows | number | RMSE | MAPE | R2 |",
-        "|---|---:|---:|---:|---:|",
-        *figures,
-        "",
-        "The model was chosen on the validation rows, and had not seen the test rows.",
-        "",
-        "## Input",
-        "",
-        f"A row has the columns of the training table under their names. {len(optional)} of "
-        "them may be missing, as they were in training: a missing number is the mean of the "
-        "nearest training rows, a missing text the most frequent one or a category of its own. "
-        "A category that was not seen in training counts as none of those known.",
-        "",
-        f"Optional: {', '.join(f'`{name}`' for name in optional) or 'none'}.",
-        "",
-        "## Limits",
-        "",
-        "It knows the place and the years that its training table is from. Trees don't "
-        "extrapolate, linear models do so without restraint: what a column held in training is "
-        f"in `{MANIFEST}` (`profile`), to be compared with what it is asked.",
-        "",
-    ]
-    return "\n".join(lines)
 
 
 class _Registry:

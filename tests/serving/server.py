@@ -1,0 +1,178 @@
+"""A release without MLflow, and the server as a container starts it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from contract.release import CHECK_FILE, MANIFEST, MODEL_FILE, Manifest, list_files
+from contract.settings import PROJECT, load
+from training.columns import columns_of
+from training.data import read_training, split
+from training.graph import draw
+from training.grid import Candidate, fit_grids, plan, prepare
+from training.models import schema_of
+from training.proof import Graph
+
+JSON = "application/json"
+PARAMS = {"xgboost": {"n_estimators": 50, "max_depth": 4}, "ridge": {"alpha": 10}}
+
+
+def build_release(folder: Path, family: str) -> pd.DataFrame:
+    """Fit a small model on the project's table and release it; return all rows."""
+    settings = load(PROJECT / "settings.toml")
+    parts = split(read_training(settings), settings)
+    rows = prepare(parts, settings)
+    (whole,) = [grid for grid in plan(settings) if grid.name == family]
+    grid = type(whole)(family, whole.family, [PARAMS[family]])
+    (fit,) = fit_grids([grid], rows, 1)
+    pipeline = Candidate.of(fit, grid, rows).pipeline
+    graph = draw(pipeline, grid.family, parts.X_train, settings.data.missing)
+    schema = schema_of(parts.X_train, parts.X_val)
+    required = {column.name for column in schema.inputs if column.required}
+
+    folder.mkdir(parents=True)
+    (folder / MODEL_FILE).write_bytes(graph)
+    head = parts.X_val.head(20)
+    check = {
+        "rows": json.loads(head.to_json(orient="records")),
+        "predictions": Graph(graph).predict(head).tolist(),
+    }
+    (folder / CHECK_FILE).write_text(json.dumps(check))
+    manifest = Manifest(
+        model="house-prices",
+        version="7",
+        created="2026-01-01T00:00:00+00:00",
+        run_id="r",
+        family=family,
+        params=PARAMS[family],
+        validation=fit.metrics,
+        test=None,
+        data_digest="d",
+        git_commit=None,
+        mlflow_version="3.17.2",
+        label=settings.data.label,
+        missing=settings.data.missing,
+        columns=tuple(columns_of(pipeline, parts.X_train, required)),
+        files=list_files(folder),
+    )
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    return pd.concat([parts.X_train, parts.X_val])
+
+
+class Reply(NamedTuple):
+    """What a server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def predictions(self) -> list[float]:
+        """Those of a JSON answer."""
+        assert self.status == 200, self.body
+        answer: list[float] = json.loads(self.body)["predictions"]
+        return answer
+
+    @property
+    def error(self) -> tuple[int, str, str]:
+        """Status, code and message of a refusal."""
+        content = json.loads(self.body)
+        assert set(content) == {"error_code", "message"}
+        return self.status, content["error_code"], content["message"]
+
+
+class Server:
+    """A running server and one connection to it."""
+
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+        self.process, self.port = process, port
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            self._connection.request(method, path, body, named)
+            answer = self._connection.getresponse()
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return Reply(answer.status, headers, answer.read())
+        except Exception:
+            self._connection.close()
+            raise
+
+    def post(self, body: Any, content_type: str = JSON, **headers: str) -> Reply:
+        """Ask for predictions; what is no text or bytes is sent as JSON."""
+        content = body if isinstance(body, str | bytes) else json.dumps(body)
+        content = content.encode() if isinstance(content, str) else content
+        return self.ask("POST", "/invocations", content, Content_Type=content_type, **headers)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(one) for one in children.read_text().split()]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(folder: Path, port: int, **settings: Any) -> "subprocess.Popen[str]":
+    """Start the server as a container does, with settings from the environment."""
+    variables = {f"STACK_SERVING__{name.upper()}": str(value) for name, value in settings.items()}
+    return subprocess.Popen(
+        [sys.executable, "-m", "serving", "serve", "--model", str(folder), "--host", "127.0.0.1"],
+        cwd=PROJECT,
+        env={**os.environ, "SAGEMAKER_BIND_TO_PORT": str(port), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def serving(folder: Path, **settings: Any) -> Iterator[Server]:
+    """A server that is ready, with one worker unless the settings say otherwise."""
+    port = free_port()
+    process = start(folder, port, **{"workers": 1, "log_requests": False, **settings})
+    server = Server(process, port)
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                if server.ask("GET", "/ping").status == 200:
+                    break
+            except OSError:
+                pass
+            time.sleep(0.02)
+        yield server
+    finally:
+        server.close()
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON has them: null for what is missing."""
+    plain = rows.astype(object).where(rows.notna(), None)
+    return [{str(name): one for name, one in row.items()} for row in plain.to_dict("records")]
+
+
+def bits(predictions: list[float]) -> list[int]:
+    """Predictions to the last bit."""
+    return [int(one) for one in np.array(predictions, np.float32).view(np.int32)]
