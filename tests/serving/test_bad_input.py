@@ -1,7 +1,6 @@
 """Whatever a client sends, it gets one line that says what to mend, and the next request works."""
 
 import json
-import resource
 import socket
 import time
 from pathlib import Path
@@ -103,9 +102,8 @@ class TestBody:
         names = list(many)
         body = {"dataframe_split": {"columns": names, "data": [[1] * len(names)]}}
         assert "the required columns" in refused(server, body)
-        assert "required columns" in refused(
-            server, f"{','.join(names)}\n", f"{CSV};header=present"
-        )
+        table = f"{','.join(names)}\n{'1,' * (len(names) - 1)}1\n"
+        assert "the required columns" in refused(server, table, f"{CSV};header=present")
 
     @pytest.mark.parametrize(
         ("body", "says"),
@@ -235,12 +233,20 @@ class TestHttp:
                 raw.sendall(head)
 
 
+def answer_of(raw: socket.socket) -> bytes:
+    """Read a refusal, which may come in pieces."""
+    answer = b""
+    while b"}" not in answer and (piece := raw.recv(1000)):
+        answer += piece
+    return answer
+
+
 def test_a_slow_client_is_not_waited_for(released: Any, row: dict[str, Any]) -> None:
     with serving(released[0], body_seconds=1) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
             began = time.monotonic()
             raw.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-            answer = raw.recv(1000)
+            answer = answer_of(raw)
             assert 0.5 < time.monotonic() - began < 5
             assert answer.startswith(b"HTTP/1.1 408")
             assert b"DEADLINE_EXCEEDED" in answer
@@ -268,17 +274,16 @@ def test_a_body_past_the_limit_is_refused_before_it_is_in_memory(
                 % length
             )
             if announced:  # it has said enough
-                assert raw.recv(1000).startswith(b"HTTP/1.1 413")
+                assert answer_of(raw).startswith(b"HTTP/1.1 413")
             piece = b" " * MB
             for _ in range(size // MB):
                 raw.sendall(piece if announced else b"%x\r\n%s\r\n" % (MB, piece))
             if not announced:
-                answer = raw.recv(1000)
+                answer = answer_of(raw)
                 assert answer.startswith(b"HTTP/1.1 413")
                 assert b"the body is larger than 5 MB" in answer
         assert _memory(server) - before < 30 * MB
         assert len(server.post({"instances": [row]}).predictions) == 1
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
 
 
 # --- Fuzzing --------------------------------------------------------------------------------------
