@@ -125,6 +125,8 @@ class _Watcher:
 
 def _work(listener: socket.socket, folder: Path, settings: ServingSettings, alive: int) -> int:
     """Answer requests until SIGTERM, or until the watcher is gone."""
+    # numpy's threads for matrices, which are never multiplied by it here, would cost memory.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import uvicorn  # noqa: PLC0415 - by the workers alone, all at the same time
 
     from serving.app import App  # noqa: PLC0415

@@ -264,3 +264,13 @@ def test_it_loads_no_training_library() -> None:
     assert "onnxruntime" in loaded
     unwanted = {"mlflow", "pandas", "sklearn", "scipy", "xgboost", "onnx", "boto3", "training"}
     assert not unwanted & set(loaded)
+
+
+def test_it_reports_to_nobody(released: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """onnxruntime would, and makes itself an identity below the home folder for that."""
+    for variable in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    with serving(released[0]) as server:
+        assert server.ask("GET", "/ping").status == 200
+    assert list(tmp_path.rglob("*")) == []

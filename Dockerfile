@@ -1,0 +1,63 @@
+# syntax=docker/dockerfile:1
+# Two images: `serve` answers with a release, `train` runs the grids. `make build` builds both.
+# What changes often comes last: a change of code rebuilds the last layers alone, in seconds.
+ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
+
+# --- Each one's packages, in an environment without pip ------------------------------------------
+FROM ${PYTHON} AS packages
+COPY requirements/serve.txt requirements/train.txt /requirements/
+
+FROM packages AS serve-packages
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install --quiet --require-hashes \
+        --requirement /requirements/serve.txt \
+    # What a server never loads: the C library beside Python's own, tools to make models, tests.
+    && cd /opt/venv/lib/python3*/site-packages \
+    && rm -rf onnxruntime/capi/libonnxruntime.so* onnxruntime/transformers onnxruntime/tools \
+        onnxruntime/quantization onnxruntime/datasets numpy/f2py numpy/tests numpy/*/tests
+
+FROM packages AS train-packages
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install --quiet --require-hashes \
+        --requirement /requirements/train.txt
+
+# --- Training: docker run IMAGE train -------------------------------------------------------------
+FROM ${PYTHON} AS train
+COPY --from=train-packages /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /opt/stack
+RUN printf '#!/bin/sh\nexec python -m scripts.train "$@"\n' >/usr/local/bin/train \
+    && chmod +x /usr/local/bin/train
+COPY settings.toml ./
+COPY data ./data
+COPY contract ./contract
+COPY training ./training
+COPY scripts ./scripts
+CMD ["train"]
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="sagemaker-mlflow-stack train" \
+    org.opencontainers.image.revision=${REVISION} \
+    org.opencontainers.image.source=${SOURCE}
+
+# --- Serving: docker run IMAGE serve --------------------------------------------------------------
+# SageMaker asks that the container run as root. It is the last stage, and so the default one.
+FROM ${PYTHON} AS serve
+COPY --from=serve-packages /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /opt/stack
+COPY contract ./contract
+COPY serving ./serving
+# Compiled now: the file system is read-only later, and every start would pay for it.
+RUN python -m compileall -q contract serving
+ENTRYPOINT ["python", "-m", "serving"]
+CMD ["serve"]
+EXPOSE 8080
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
+    org.opencontainers.image.title="sagemaker-mlflow-stack serve" \
+    org.opencontainers.image.revision=${REVISION} \
+    org.opencontainers.image.source=${SOURCE}
