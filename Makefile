@@ -7,6 +7,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
 FORCE  ?=
+MODEL  ?=
+ENGINE ?=
+VERSION ?=
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 
@@ -16,9 +19,13 @@ DEV_STAMP   := $(VENV)/.dev
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- Use ------------------------------------------------------------------------------------------
+
+.PHONY: pipeline
+pipeline: $(TRAIN_STAMP) ## train, release, deploy to a local endpoint, smoke test; say where it all is
+	@$(RUN) -m scripts.pipeline $(ARGS)
 
 .PHONY: train
 train: $(TRAIN_STAMP) ## run what isn't tracked yet of the grids, show the winner (FORCE=1 runs all; ARGS="--json")
@@ -31,6 +38,34 @@ ui: $(TRAIN_STAMP) ## serve what was tracked at http://127.0.0.1:5000
 .PHONY: run
 run: $(TRAIN_STAMP) ## train as an MLflow project, through a tracking server at http://127.0.0.1:5000
 	@$(RUN) -m scripts.run $(ARGS)
+
+.PHONY: release
+release: $(TRAIN_STAMP) ## release the winner of the latest training, or MODEL=runs:/<id>/model, as ONNX with its manifest
+	@$(RUN) -m scripts.release $(if $(MODEL),--model '$(MODEL)') $(ARGS)
+
+.PHONY: deploy-endpoint
+deploy-endpoint: $(TRAIN_STAMP) ## put the champion, VERSION= or MODEL=runs:/... behind the endpoint (ENGINE=container for the image)
+	@$(RUN) -m scripts.deploy_endpoint $(if $(VERSION),--version '$(VERSION)') $(if $(MODEL),--model '$(MODEL)') $(if $(ENGINE),--engine '$(ENGINE)') $(ARGS)
+
+.PHONY: rollback
+rollback: $(TRAIN_STAMP) ## make the release before this one live again
+	@$(RUN) -m scripts.rollback $(ARGS)
+
+.PHONY: status
+status: $(TRAIN_STAMP) ## show what runs, since when and where; start again what is gone (ARGS="--json")
+	@$(RUN) -m scripts.status $(ARGS)
+
+.PHONY: smoke-test
+smoke-test: $(TRAIN_STAMP) ## send 20 real rows to the endpoint, compare predictions with prices and with the release
+	@$(RUN) -m scripts.smoke_test $(ARGS)
+
+.PHONY: teardown
+teardown: $(TRAIN_STAMP) ## end all that serves; what was trained and released stays
+	@$(RUN) -m scripts.teardown $(ARGS)
+
+.PHONY: build
+build: $(TRAIN_STAMP) ## build the images that serve and train, with docker or podman (ARGS=serve for one)
+	@$(RUN) -m scripts.build $(ARGS)
 
 # --- Work on it -----------------------------------------------------------------------------------
 
