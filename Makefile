@@ -7,9 +7,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
 FORCE  ?=
-MODEL  ?=
-ENGINE ?=
-VERSION ?=
+# Not from the environment, where such names may mean anything.
+MODEL   :=
+ENGINE  :=
+VERSION :=
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 

@@ -30,7 +30,7 @@ ANSWER_SECONDS = 10.0
 TOLERANCE = 1e-5
 """By how much an answer may differ, relatively, from what the release says of the same row."""
 CONTAINERS = "containers"
-"""The file that says that containers were started: else no engine is asked for any."""
+"""The file beside the endpoints that says that containers were started: else no engine is asked."""
 SERVED_BY = ("serving", "contract")
 
 
@@ -130,7 +130,7 @@ class Backends:
         kept = set().union(*(processes.family(one.pid) for one in keep.backends))
         found = processes.find(self._folder)
         processes.stop([process for process in found if process.pid not in kept])
-        if (self._folder / CONTAINERS).exists():
+        if (self._folder.parent / CONTAINERS).exists():
             names = {self._container(one) for one in keep.backends}
             for name in self._engine.find(ENDPOINT_LABEL, self._folder):
                 if name not in names:
@@ -147,7 +147,7 @@ class Backends:
             raise ReleaseError(f"{release.name}: no {CHECK_FILE} to try it with") from None
         log = self._folder / backend.id / "log"
         if backend.engine == "container":
-            (self._folder / CONTAINERS).touch()
+            (self._folder.parent / CONTAINERS).touch()
             self._engine.start(
                 self._container(backend),
                 self._folder,
@@ -262,7 +262,7 @@ def ask(
 
 def remove_containers(home: Path) -> int:
     """Remove the containers of all endpoints in a folder; return how many there were."""
-    if not any(home.glob(f"*/{CONTAINERS}")):
+    if not (home / CONTAINERS).exists():
         return 0
     engine = Engine()
     return sum(engine.remove(name) for name in engine.find(HOME_LABEL, home))

@@ -135,6 +135,8 @@ class LocalTarget(Target):
         problems: list[str] = []
         state = State()
         try:
+            # Read before as well: a deployment that is under way keeps the lock.
+            state = read_state(self._folder)
             with self._locked():
                 state = read_state(self._folder)
                 if not state.live and processes.find(self._folder):
@@ -145,7 +147,6 @@ class LocalTarget(Target):
                     mended += found[0]
                     problems += found[1]
         except BusyError:
-            state = read_state(self._folder)
             if state.live and not self._front.is_healthy():
                 problems.append(f"nothing answers at {self._origin}")
         except StackError as error:

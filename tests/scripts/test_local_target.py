@@ -22,6 +22,7 @@ from scripts.targets.front_process import MODULE
 from scripts.targets.local import LocalTarget
 from scripts.targets.records import Backend, now
 from tests.project import run, start
+from tests.scripts.conftest import Releases
 from tests.scripts.endpoints import ENDPOINT, Load, Place, body_of, kill, rewrite, wait_until
 
 MODEL = "house-prices"
@@ -78,6 +79,7 @@ def test_the_front_answers_in_the_forms_of_aws(place: Place) -> None:
     assert "error_code" in json.loads(refused.value.response["OriginalMessage"])
     assert large.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
     assert text["ContentType"].startswith("text/csv")
+    assert float(text["Body"].read()) == pytest.approx(place.check()["predictions"][0], rel=1e-5)
     with pytest.raises(EndpointError, match=r"Received client error \(400\) from primary"):
         place.target.invoke(b"{")
 
@@ -141,7 +143,7 @@ def test_what_is_live_is_not_deployed_again(place: Place) -> None:
     assert other.stdout.startswith(f"Live: {MODEL} version 1")  # with other settings it is another
 
 
-def test_a_tracked_model_is_released_first(releases: Any, place: Place) -> None:
+def test_a_tracked_model_is_released_first(releases: Releases, place: Place) -> None:
     settings = place.settings.model_copy(update={"tracking": releases.settings.tracking})
     uri = f"sqlite:///{releases.settings.root}/.local/mlflow.db"
     tracking = settings.tracking.model_copy(update={"uri": uri})
@@ -438,6 +440,15 @@ def test_an_image_that_is_not_built_is_said(place: Place, monkeypatch: pytest.Mo
         LocalTarget(place.settings, print, "container").deploy()
 
     assert not place.home.exists()
+
+
+def test_it_trains_as_the_command_does(releases: Releases) -> None:
+    done = LocalTarget(releases.settings, print).train()
+
+    assert done.winner_run_id in releases.runs.values()
+    assert done.winner.startswith("ridge alpha=")
+    assert done.test is not None
+    assert done.validation["RMSE"] > 0
 
 
 def test_nothing_deployed_is_said(place: Place) -> None:
