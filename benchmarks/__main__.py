@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import growth, training
+from benchmarks import growth, serving, training
 from scripts.console import main
 
 
@@ -14,14 +14,16 @@ class Name(StrEnum):
 
     TRAINING = "training"
     GROWTH = "growth"
+    SERVING = "serving"
 
 
 def command(
     names: Annotated[list[Name] | None, typer.Argument(help="Which; all by default.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="How often training is measured.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 3,
     each: Annotated[
         int, typer.Option(min=1, help="Combinations a family that the naive loop trains.")
     ] = 3,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long a server is asked.")] = 3.0,
 ) -> None:
     """Measure, print the ratios, and write the figures as JSON to .local/bench/."""
     chosen = names or list(Name)
@@ -29,6 +31,8 @@ def command(
         training.run(repeats, each)
     if Name.GROWTH in chosen:
         growth.run()
+    if Name.SERVING in chosen:
+        serving.run(repeats, seconds)
 
 
 if __name__ == "__main__":

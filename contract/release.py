@@ -16,7 +16,12 @@ from contract.errors import ReleaseError
 
 MANIFEST = "manifest.json"
 MODEL_FILE = "model.onnx"
-"""The one file that a server loads."""
+"""The model with an input a column, as MLflow and its server take it."""
+PACKED_FILE = "packed.onnx"
+"""The same with an input a type (`Column.pack`), columns x rows: the one file that a server loads.
+
+To hand over eighty inputs takes onnxruntime longer than to predict a row.
+"""
 IGNORED = frozenset({"registered_model_meta"})
 """What MLflow puts into the folder when it downloads a registered model."""
 CHECK_FILE = "check.json"
@@ -79,6 +84,11 @@ class Column(_Part):
     categories: tuple[str, ...] = ()
     """The known values of text and codes; a code as the text of its whole number."""
     profile: Profile
+
+    @property
+    def pack(self) -> str:
+        """The input of the packed graph that it is a line of, in the columns' order."""
+        return "code" if (self.type, self.role) == ("double", "code") else self.type
 
 
 class Manifest(_Part):
@@ -176,8 +186,9 @@ def read_release(folder: Path) -> Release:
         if name not in listed and name != MANIFEST and name not in IGNORED:
             raise ReleaseError(f"{folder}: {name} is not listed in {MANIFEST}")
     files = {name: _read_checked(root, entry, folder) for name, entry in listed.items()}
-    if MODEL_FILE not in files:
-        raise ReleaseError(f"{folder}: {MANIFEST} lists no {MODEL_FILE}")
+    for name in (MODEL_FILE, PACKED_FILE):
+        if name not in files:
+            raise ReleaseError(f"{folder}: {MANIFEST} lists no {name}")
     return Release(manifest=manifest, digest=digest_of(content), files=files)
 
 

@@ -66,8 +66,15 @@ class ClientGoneError(Exception):
 class App:
     """Answers requests with the predictions of one release."""
 
-    def __init__(self, folder: Path, settings: ServingSettings) -> None:
-        """Take what is to be served; `load` loads it."""
+    def __init__(self, folder: Path, settings: ServingSettings, threads: int = 1) -> None:
+        """Take what is to be served; `load` loads it.
+
+        Args:
+            folder: The release's.
+            settings: How to answer.
+            threads: How many blocks of a large batch may be predicted at the same time.
+        """
+        self._threads = threads
         self._folder = folder
         self._settings = settings
         self._limit = int(settings.max_body_mb * 2**20)
@@ -88,7 +95,7 @@ class App:
         def load() -> "Model":
             from serving.model import Model  # noqa: PLC0415 - slow to load
 
-            return Model(self._folder)
+            return Model(self._folder, self._threads)
 
         loop = asyncio.get_running_loop()
         self._model = await loop.run_in_executor(self._thread, load)

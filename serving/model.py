@@ -1,6 +1,8 @@
 """A release, loaded: its bytes checked, its graph tried on rows whose answers are known."""
 
 import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,22 +10,33 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.errors import ReleaseError
-from contract.release import CHECK_FILE, MODEL_FILE, PREDICTION, Column, Release, read_release
+from contract.release import CHECK_FILE, PACKED_FILE, PREDICTION, Release, read_release
 from serving.errors import RequestError
 from serving.table import Frame, Schema, Table
 
-BLOCK = 1024
+BLOCK = 256
 """Rows that are predicted at once: the imputer's memory grows with them."""
 TOLERANCE = 1e-5
 """By how much an answer may differ, relatively, from what the release says of the same row."""
-TENSORS = {"long": "tensor(int64)", "boolean": "tensor(bool)", "string": "tensor(string)"}
+TENSORS = {
+    "long": "tensor(int64)",
+    "double": "tensor(float)",
+    "code": "tensor(double)",
+    "boolean": "tensor(bool)",
+    "string": "tensor(string)",
+}
+"""The packed graph's inputs."""
 
 
 class Model:
     """Predicts; a row gets the same answer alone and in any batch."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int = 1) -> None:
         """Load and check a release.
+
+        Args:
+            folder: The release's.
+            threads: How many blocks of rows may be predicted at the same time.
 
         Raises:
             ReleaseError: A file isn't what the manifest says, the graph doesn't take the manifest's
@@ -33,6 +46,7 @@ class Model:
         self.manifest, self.digest = release.manifest, release.digest
         self.schema = Schema(release.manifest)
         self._session = _load(release)
+        self._threads = ThreadPoolExecutor(threads, "block")
         self._check(release)
 
     def predict(self, table: Table) -> NDArray[np.float32]:
@@ -43,20 +57,22 @@ class Model:
         """
         feeds = dict(table.feeds)
         if table.rows <= BLOCK:
-            predictions = self._session.run([PREDICTION], feeds)[0]
+            predictions = self._run(feeds)
         else:
             blocks = [
-                {name: values[start : start + BLOCK] for name, values in feeds.items()}
+                {name: values[:, start : start + BLOCK] for name, values in feeds.items()}
                 for start in range(0, table.rows, BLOCK)
             ]
-            predictions = np.concatenate(
-                [self._session.run([PREDICTION], block)[0] for block in blocks]
-            )
+            # Each on one thread, so that a row's answer doesn't depend on how many there are.
+            predictions = np.concatenate(list(self._threads.map(self._run, blocks)))
         if not np.isfinite(predictions).all():
             row = int(np.argmin(np.isfinite(predictions))) + 1
             raise RequestError(f"row {row}: its numbers are too large: no finite prediction")
-        answer: NDArray[np.float32] = predictions
-        return answer
+        return predictions
+
+    def _run(self, feeds: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+        predictions: NDArray[np.float32] = self._session.run([PREDICTION], feeds)[0]
+        return predictions
 
     def _check(self, release: Release) -> None:
         if CHECK_FILE not in release.files:
@@ -79,22 +95,17 @@ def _load(release: Release) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(
-            release.files[MODEL_FILE], options, providers=["CPUExecutionProvider"]
+            release.files[PACKED_FILE], options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime's errors have no common type
         reason = str(error).strip().splitlines()[0][:200]
-        raise ReleaseError(f"{release.name}: {MODEL_FILE}: {reason}") from None
-    takes = {one.name: one.type for one in session.get_inputs()}
-    wanted = {column.name: _tensor(column) for column in release.manifest.columns}
+        raise ReleaseError(f"{release.name}: {PACKED_FILE}: {reason}") from None
+    takes = {one.name: (one.type, one.shape[0]) for one in session.get_inputs()}
+    packs = Counter(column.pack for column in release.manifest.columns)
+    wanted = {name: (TENSORS[name], count) for name, count in packs.items()}
     gives = [one.name for one in session.get_outputs()]
     if takes != wanted or gives != [PREDICTION]:
         differing = sorted(set(takes.items()) ^ set(wanted.items()))
-        what = f'column "{differing[0][0]}"' if differing else f"output {gives}"
-        raise ReleaseError(f"{release.name}: {MODEL_FILE} and its manifest differ in {what}")
+        what = f"the columns of type {differing[0][0]}" if differing else f"output {gives}"
+        raise ReleaseError(f"{release.name}: {PACKED_FILE} and its manifest differ in {what}")
     return session
-
-
-def _tensor(column: Column) -> str:
-    if column.type == "double":
-        return "tensor(double)" if column.role == "code" else "tensor(float)"
-    return TENSORS[column.type]

@@ -1,10 +1,13 @@
 """The server's processes: one that watches, and workers that answer.
 
-The workers share a socket that was bound before they were made. A worker that ends by itself is
-replaced; a release that can't be loaded ends them all.
+Each worker has a socket of its own on the same port, between which the kernel shares out the
+connections; on one socket the first to wake takes all that wait. The watcher holds them too, so
+that none is lost with a worker that ends by itself and is replaced. It loads the libraries before
+it makes the workers, whose memory they then have in common.
 """
 
 import asyncio
+import gc
 import os
 import select
 import signal
@@ -38,21 +41,21 @@ def serve(folder: Path, host: str, port: int, settings: ServingSettings) -> None
         EndpointError: The address can't be listened on.
     """
     release = read_release(folder)
-    with _listen(host, port) as listener:
-        count = settings.workers or _processors()
-        write_line(f"Serving {release.name} at http://{host}:{port} with {count} processes")
-        _Watcher(listener, folder, settings, count).watch()
+    count = settings.workers or processors()
+    listeners = _listen(host, port, count)
+    write_line(f"Serving {release.name} at http://{host}:{port} with {count} processes")
+    _load_libraries()
+    _Watcher(listeners, folder, settings).watch()
 
 
 class _Watcher:
     """Keeps the workers alive, and ends them."""
 
     def __init__(
-        self, listener: socket.socket, folder: Path, settings: ServingSettings, count: int
+        self, listeners: list[socket.socket], folder: Path, settings: ServingSettings
     ) -> None:
-        self._listener, self._folder, self._settings = listener, folder, settings
-        self._count = count
-        self._workers: dict[int, float] = {}
+        self._listeners, self._folder, self._settings = listeners, folder, settings
+        self._workers: dict[int, tuple[socket.socket, float]] = {}
         self._ending = False
         # Whoever holds its other end knows that this process lives; what can't be used is told
         # through the second one.
@@ -63,8 +66,8 @@ class _Watcher:
         """Start the workers; return when all have ended because they were asked to."""
         signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        for _ in range(self._count):
-            self._start()
+        for listener in self._listeners:
+            self._start(listener)
         deadline = float("inf")
         while self._workers:
             patience = min(1.0, max(0.0, deadline - time.monotonic()))
@@ -76,10 +79,10 @@ class _Watcher:
                 self._kill(signal.SIGKILL)
             self._reap()
 
-    def _start(self) -> None:
+    def _start(self, listener: socket.socket) -> None:
         worker = os.fork()
         if worker:
-            self._workers[worker] = time.monotonic()
+            self._workers[worker] = listener, time.monotonic()
             return
         code = 1
         try:
@@ -87,7 +90,10 @@ class _Watcher:
             os.close(self._reason[0])
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the watcher's, who passes it on
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
-            code = _work(self._listener, self._folder, self._settings, self._alive[0])
+            for other in self._listeners:
+                if other is not listener:
+                    other.close()
+            code = _work(listener, self._folder, self._settings, self._alive[0])
         except ReleaseError as error:
             os.write(self._reason[1], str(error).encode()[: select.PIPE_BUF])
             code = UNUSABLE
@@ -97,7 +103,7 @@ class _Watcher:
             os._exit(code)
 
     def _reap(self) -> None:
-        for worker, began in list(self._workers.items()):
+        for worker, (listener, began) in list(self._workers.items()):
             ended, status = os.waitpid(worker, os.WNOHANG)
             if not ended:
                 continue
@@ -112,7 +118,7 @@ class _Watcher:
             write_line(f"A worker ended with code {code}; it is replaced")
             if time.monotonic() - began < YOUNG_SECONDS:
                 time.sleep(1)
-            self._start()
+            self._start(listener)
 
     def _end(self) -> None:
         self._ending = True
@@ -125,13 +131,11 @@ class _Watcher:
 
 def _work(listener: socket.socket, folder: Path, settings: ServingSettings, alive: int) -> int:
     """Answer requests until SIGTERM, or until the watcher is gone."""
-    # numpy's threads for matrices, which are never multiplied by it here, would cost memory.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    import uvicorn  # noqa: PLC0415 - by the workers alone, all at the same time
+    import uvicorn  # noqa: PLC0415 - loaded by now, as the next one
 
     from serving.app import App  # noqa: PLC0415
 
-    app = App(folder, settings)
+    app = App(folder, settings, processors())
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -172,22 +176,47 @@ def _work(listener: socket.socket, folder: Path, settings: ServingSettings, aliv
     return 0
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _load_libraries() -> None:
+    """Load what the workers need, once for all of them."""
+    # numpy's threads for matrices would cost memory, and a process with threads can't be copied.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+    import serving.app  # noqa: PLC0415
+    import serving.formats  # noqa: PLC0415
+    import serving.model  # noqa: F401, PLC0415
+
+    gc.collect()
+    gc.freeze()  # the collector would write to each of their pages, which are shared until then
+
+
+def _listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """Return as many sockets on one port, or the same one where the system can't share out."""
+    shared_out = sys.platform == "linux"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listeners: list[socket.socket] = []
     try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
+        # Alone at first: who shares a port can't tell whether another program has it.
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+        for _ in range(count if shared_out else 1):
+            listener = socket.socket(family)
+            listeners.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if shared_out:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
     except OSError as error:
-        listener.close()
+        for listener in listeners:
+            listener.close()
         raise EndpointError(f"can't listen on {host}:{port}: {error.strerror}") from None
-    listener.set_inheritable(True)
-    return listener
+    return listeners if shared_out else listeners * count
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

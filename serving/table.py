@@ -49,6 +49,7 @@ class Table:
     """The same rows as the graph takes them."""
 
     feeds: Mapping[str, NDArray[np.generic]]
+    """By `Column.pack`: columns x rows."""
     rows: int
     imputed: int
     """Values that the graph puts in place of missing ones."""
@@ -69,20 +70,15 @@ class Schema:
             for column in manifest.columns
             if column.type == "string"
         ]
-        of = {
-            kind: [column for column in manifest.columns if column.type == kind]
-            for kind in ("double", "long", "boolean")
-        }
-        # The graph takes codes as float64: float32 has no room for a long one.
-        self._numbers = [column for column in of["double"] if column.role != "code"]
-        self._wide = [column for column in of["double"] if column.role == "code"]
-        self._whole = of["long"]
-        self._truths = of["boolean"]
-        self._codes = {
-            column.name: frozenset(map(float, column.categories))
-            for column in manifest.columns
-            if column.role == "code" and column.type != "string"
-        }
+        self._packs: dict[str, list[Column]] = {}
+        for column in manifest.columns:
+            self._packs.setdefault(column.pack, []).append(column)
+        self._codes = [
+            (pack, line, frozenset(map(float, column.categories)))
+            for pack, columns in self._packs.items()
+            for line, column in enumerate(columns)
+            if column.role == "code" and pack != "string"
+        ]
 
     def read(self, frame: Frame) -> Table:
         """Convert a request's rows.
@@ -93,21 +89,24 @@ class Schema:
         """
         self._refuse_lacking(frame)
         feeds: dict[str, NDArray[np.generic]] = {}
-        texts, imputed, unknown = self._read_texts(frame)
-        feeds.update(texts)
-        for columns, kind in ((self._numbers, np.float32), (self._wide, np.float64)):
-            if columns:
-                numbers = self._read_numbers(frame, columns, kind)
-                imputed += int(np.isnan(numbers).sum())
-                feeds.update(zip(_names(columns), numbers, strict=True))
-        if self._whole:
-            whole = self._read_whole(frame)
-            imputed += int((whole == ABSENT).sum())
-            feeds.update(zip(_names(self._whole), whole, strict=True))
-        if self._truths:
-            feeds.update(zip(_names(self._truths), self._read_truths(frame), strict=True))
-        for name, known in self._codes.items():
-            values = feeds[name].tolist()
+        imputed = unknown = 0
+        for pack, columns in self._packs.items():
+            match pack:
+                case "string":
+                    feeds[pack], imputed_texts, unknown = self._read_texts(frame)
+                    imputed += imputed_texts
+                case "long":
+                    feeds[pack] = whole = self._read_whole(frame, columns)
+                    imputed += int((whole == ABSENT).sum())
+                case "boolean":
+                    feeds[pack] = self._read_truths(frame, columns)
+                case _:
+                    # float32 has no room for a long code.
+                    kind = np.float64 if pack == "code" else np.float32
+                    feeds[pack] = numbers = self._read_numbers(frame, columns, kind)
+                    imputed += int(np.isnan(numbers).sum())
+        for pack, line, known in self._codes:
+            values = feeds[pack][line].tolist()
             if not known.issuperset(values):
                 unknown += sum(
                     one not in known and one != ABSENT and not math.isnan(one) for one in values
@@ -121,9 +120,8 @@ class Schema:
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             raise RequestError(f"the required columns {named}{more} are missing")
 
-    def _read_texts(self, frame: Frame) -> tuple[dict[str, NDArray[np.generic]], int, int]:
-        if not self._texts:
-            return {}, 0, 0
+    def _read_texts(self, frame: Frame) -> tuple[NDArray[np.object_], int, int]:
+        """Return columns x rows, and how many values are imputed and unknown."""
         raw = _gather(frame, (one.column for one in self._texts))
         if not set(map(type, chain.from_iterable(raw))) <= TEXTS:
             raw = [
@@ -138,9 +136,7 @@ class Schema:
                 imputed += gaps
                 unknown += strangers
             clean.append(values)
-        table = np.array(clean, dtype=object)
-        names = (one.column.name for one in self._texts)
-        return dict(zip(names, table, strict=True)), imputed, unknown
+        return np.array(clean, dtype=object), imputed, unknown
 
     def _read_numbers(
         self, frame: Frame, columns: Sequence[Column], kind: type[np.floating]
@@ -160,9 +156,9 @@ class Schema:
             numbers = np.array(values, kind)
         return numbers
 
-    def _read_whole(self, frame: Frame) -> NDArray[np.int64]:
+    def _read_whole(self, frame: Frame, columns: Sequence[Column]) -> NDArray[np.int64]:
         """Return columns x rows, `ABSENT` for what is missing."""
-        raw = _gather(frame, self._whole)
+        raw = _gather(frame, columns)
         if not frame.textual and set(map(type, chain.from_iterable(raw))) == {int}:
             try:
                 whole = np.array(raw, np.int64)
@@ -171,13 +167,12 @@ class Schema:
             if (whole != ABSENT).all():
                 return whole
         convert = self._number(frame.textual, EXACT)
-        columns = zip(self._whole, raw, strict=True)
+        pairs = zip(columns, raw, strict=True)
         return np.array(
-            [_each(column, values, lambda one: _whole(convert(one))) for column, values in columns],
-            np.int64,
+            [_each(*pair, lambda one: _whole(convert(one))) for pair in pairs], np.int64
         )
 
-    def _read_truths(self, frame: Frame) -> NDArray[np.bool_]:
+    def _read_truths(self, frame: Frame, columns: Sequence[Column]) -> NDArray[np.bool_]:
         def convert(value: object) -> bool:
             if frame.textual and isinstance(value, str):
                 return TRUTH[value.strip().lower()]
@@ -185,8 +180,8 @@ class Schema:
                 raise TypeError
             return value
 
-        columns = zip(self._truths, _gather(frame, self._truths), strict=True)
-        return np.array([_each(column, values, convert) for column, values in columns])
+        pairs = zip(columns, _gather(frame, columns), strict=True)
+        return np.array([_each(*pair, convert) for pair in pairs])
 
     def _plain(self, frame: Frame, values: Values) -> Values:
         """Return a column without the texts that stand for a missing value."""
@@ -254,10 +249,6 @@ class _TextColumn:
             str(text).encode()
         except UnicodeEncodeError:
             raise _wrong(self.column, values.index(text) + 1, text) from None
-
-
-def _names(columns: Sequence[Column]) -> list[str]:
-    return [column.name for column in columns]
 
 
 def _gather(frame: Frame, columns: Iterable[Column]) -> list[Values]:

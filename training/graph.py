@@ -1,13 +1,14 @@
-"""A fitted pipeline as one ONNX graph: a raw column each in, a prediction a row out.
+"""A fitted pipeline as one ONNX graph: raw columns in, a prediction a row out.
 
 The features are drawn here, step by step as `training.features` learned them; the model in the end
 is its family's to draw. A row costs little that way: all texts of all columns are looked up in one
 table, in which a missing one is its mode already, and numbers are compared with the donors only in
 rows that lack one.
 
-The inputs have the raw columns' names and are one-dimensional: int64 for whole numbers that never
-lacked a value in training, float for other numbers, double for other codes, bool, and string. What
-is missing is NaN, `ABSENT` in int64, and in text the empty text, "nan" or what the settings say.
+There is an input a column, one-dimensional and under its name, or, packed, one for all columns of a
+type: int64 for whole numbers that never lacked a value in training, float for other numbers, double
+for other codes, bool, and string. What is missing is NaN, `ABSENT` in int64, and in text the empty
+text, "nan" or what the settings say.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,11 +29,31 @@ from training.families import Family
 from training.features import BLANK, MISSING_TEXT
 
 IR_VERSION = 10
-INPUTS = {"int64": np.int64, "bool": np.bool_, "str": np.str_, "float64": np.float32}
+Kind = type[np.generic]
+INPUTS: Mapping[str, Kind] = {
+    "int64": np.int64,
+    "float64": np.float32,
+    "bool": np.bool_,
+    "str": np.str_,
+}
 """The inputs' types, by the columns'."""
+PACKS: Mapping[Kind, str] = {
+    np.int64: "long",
+    np.float32: "double",
+    np.float64: "code",
+    np.bool_: "boolean",
+    np.str_: "string",
+}
+"""The packed inputs' names, which are those of `Column.pack`."""
 
 
-def draw(pipeline: Pipeline, family: Family, X: pd.DataFrame, missing: Sequence[str]) -> bytes:
+def draw(
+    pipeline: Pipeline,
+    family: Family,
+    X: pd.DataFrame,
+    missing: Sequence[str],
+    packed: bool = False,
+) -> bytes:
     """Return the graph of a fitted pipeline.
 
     Args:
@@ -40,50 +61,91 @@ def draw(pipeline: Pipeline, family: Family, X: pd.DataFrame, missing: Sequence[
         family: Draws the model.
         X: The raw columns, by name and type; its rows don't matter.
         missing: The texts that stand for a missing value.
+        packed: Whether all columns of a type are one input (see `contract.release.PACKED_FILE`).
     """
     features: ColumnTransformer = pipeline.named_steps["features"]
     parts = {name: (step, columns) for name, step, columns in features.transformers_ if columns}
     codes = parts["codes"][1] if "codes" in parts else []
-    inputs = {str(name): _input(str(column.dtype), name in codes) for name, column in X.items()}
+    kinds = {str(name): _kind(str(column.dtype), name in codes) for name, column in X.items()}
+    inputs = _Packed(kinds) if packed else _Named(kinds)
 
     matrix = []
     if "numbers" in parts:
         step, columns = parts["numbers"]
         imputer = step.estimator.named_steps["impute"]
-        numbers = _impute(_numbers([inputs[name] for name in columns], np.float32), imputer)
+        numbers = _impute(_numbers(inputs, columns, np.float32), imputer)
         matrix.append(_scale(numbers, pipeline))
     if categorical := [name for name in ("codes", "text", "optional") if name in parts]:
-        texts = [_texts(name, inputs, parts[name][1]) for name in categorical]
         table = _Table()
         for name in categorical:
-            table.learn(parts[name][0], missing)
-        matrix.append(table.encode(_concat(texts, axis=0)))
+            table.learn(*parts[name], missing)
+        texts = [name for name, kind in kinds.items() if kind is np.str_]
+        rows = [_code_texts(inputs, codes)] if codes else []
+        rows += [inputs.stack(texts)] if texts else []
+        matrix.append(table.encode(_concat(rows, axis=0), [*codes, *texts]))
     encoded = _concat(matrix, axis=1)
     width = len(features.get_feature_names_out())
     model = inline(family.to_onnx(pipeline.named_steps["model"], width))
     (answer,) = model(encoded).values()
     prediction = op.cast(op.reshape(answer, op.const([-1])), to=np.float32)
-    graph: onnx.ModelProto = build(inputs, {PREDICTION: prediction})
+    graph: onnx.ModelProto = build(inputs.arguments, {PREDICTION: prediction})
     graph.ir_version = IR_VERSION
     onnx.checker.check_model(graph, full_check=True)
     return bytes(graph.SerializeToString())
 
 
-def _input(dtype: str, is_code: bool) -> Var:
+def _kind(dtype: str, is_code: bool) -> Kind:
     # float32 has no room for a long code; scikit-learn reads codes as float64, too.
-    kind = np.float64 if is_code and dtype == "float64" else INPUTS[dtype]
-    return argument(Tensor(kind, ("rows",)))
+    return np.float64 if is_code and dtype == "float64" else INPUTS[dtype]
 
 
-def _numbers(columns: Sequence[Var], kind: type[np.floating]) -> Var:
+class _Named:
+    """An input a column."""
+
+    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+        self.kinds = kinds
+        self.arguments = {name: argument(Tensor(kind, ("rows",))) for name, kind in kinds.items()}
+
+    def stack(self, names: Sequence[str]) -> Var:
+        """Return columns x rows of columns of one type."""
+        # One node puts them behind each other, and one folds that: one each would take longer.
+        together = _concat([self.arguments[name] for name in names], axis=0)
+        return op.reshape(together, op.const([len(names), -1]))
+
+
+class _Packed:
+    """An input for all columns of a type."""
+
+    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+        self.kinds = kinds
+        self._columns: dict[Kind, list[str]] = {}
+        for name, kind in kinds.items():
+            self._columns.setdefault(kind, []).append(name)
+        self.arguments = {
+            PACKS[kind]: argument(Tensor(kind, (len(names), "rows")))
+            for kind, names in self._columns.items()
+        }
+
+    def stack(self, names: Sequence[str]) -> Var:
+        """Return columns x rows of columns of one type."""
+        kind = self.kinds[names[0]]
+        whole, columns = self.arguments[PACKS[kind]], self._columns[kind]
+        if list(names) == columns:  # always so of text, which onnxruntime 1.32 gathers wrongly
+            return whole
+        return op.gather(whole, op.const([columns.index(name) for name in names]), axis=0)
+
+
+_Inputs = _Named | _Packed
+
+
+def _numbers(inputs: _Inputs, names: Sequence[str], kind: type[np.floating]) -> Var:
     """Put columns side by side as rows x columns of one type, NaN for what is missing."""
-    by_type: dict[type, list[int]] = {}
-    for position, column in enumerate(columns):
-        by_type.setdefault(column.unwrap_tensor().dtype.type, []).append(position)
+    by_type: dict[Kind, list[int]] = {}
+    for position, name in enumerate(names):
+        by_type.setdefault(inputs.kinds[name], []).append(position)
     stacked = []
     for dtype, positions in by_type.items():
-        # One node puts them behind each other, and one folds that: one each would take longer.
-        rows = _stack([columns[position] for position in positions])
+        rows = inputs.stack([names[position] for position in positions])
         numbers = op.cast(rows, to=kind)
         if dtype is np.int64:
             gaps = op.equal(rows, op.const(np.int64(ABSENT)))
@@ -96,17 +158,9 @@ def _numbers(columns: Sequence[Var], kind: type[np.floating]) -> Var:
     return op.transpose(together, perm=[1, 0])
 
 
-def _texts(name: str, inputs: Mapping[str, Var], columns: Sequence[str]) -> Var:
-    """Return columns x rows of text; a code is the text of its number."""
-    chosen = [inputs[column] for column in columns]
-    if name != "codes":
-        return _stack(chosen)
-    return op.cast(op.transpose(_numbers(chosen, np.float64), perm=[1, 0]), to=np.str_)
-
-
-def _stack(columns: Sequence[Var]) -> Var:
-    """Return columns x rows."""
-    return op.reshape(_concat(columns, axis=0), op.const([len(columns), -1]))
+def _code_texts(inputs: _Inputs, columns: Sequence[str]) -> Var:
+    """Return columns x rows of text, of which each is that of a number."""
+    return op.cast(op.transpose(_numbers(inputs, columns, np.float64), perm=[1, 0]), to=np.str_)
 
 
 def _concat(parts: Sequence[Var], axis: int) -> Var:
@@ -117,29 +171,35 @@ class _Table:
     """Which column of the matrix each text of each raw column is the 1 in."""
 
     def __init__(self) -> None:
-        self._places: dict[str, int] = {}
-        self._columns = 0
+        self._places: dict[str, dict[str, int]] = {}
+        """By column and text; below 0 there is no 1."""
         self._width = 0
 
-    def learn(self, step: Pipeline, missing: Sequence[str]) -> None:
+    def learn(self, step: Pipeline, columns: Sequence[str], missing: Sequence[str]) -> None:
         """Take in the modes and categories that a step of the features has learned."""
         encoder = step.named_steps["onehot"]
         imputer = step.named_steps.get("impute")
-        for position, categories in enumerate(encoder.categories_):
+        for position, (column, categories) in enumerate(
+            zip(columns, encoder.categories_, strict=True)
+        ):
             places = {_written(one): self._width + at for at, one in enumerate(categories)}
             instead = _written(imputer.statistics_[position]) if imputer else BLANK
             for blank in (BLANK, *MISSING_TEXT, *missing):
                 if blank == BLANK or blank in missing or blank not in places:
                     places[blank] = places.get(instead, -1)
-            self._places |= {f"{self._columns}:{text}": at for text, at in places.items()}
-            self._columns += 1
+            self._places[column] = places
             self._width += len(categories)
 
-    def encode(self, texts: Var) -> Var:
+    def encode(self, texts: Var, columns: Sequence[str]) -> Var:
         """Return rows x categories of 0 and 1, from columns x rows of text."""
         # Each text gets its column's number in front: one look-up for all, instead of one each.
-        fronts = np.array([[f"{number}:"] for number in range(self._columns)])
-        known = {text: at for text, at in self._places.items() if at >= 0}
+        fronts = np.array([[f"{number}:"] for number in range(len(columns))])
+        known = {
+            f"{number}:{text}": at
+            for number, column in enumerate(columns)
+            for text, at in self._places[column].items()
+            if at >= 0
+        }
         places = ml.label_encoder(
             op.string_concat(op.const(fronts), texts),
             keys_strings=list(known),

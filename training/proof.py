@@ -1,6 +1,6 @@
 """The proof that a release predicts what its scikit-learn pipeline predicts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,29 +22,45 @@ UNKNOWN_CODE = 987_654_321
 class Graph:
     """A release's graph, asked with tables."""
 
-    def __init__(self, content: bytes) -> None:
-        """Load it as a server does: on one thread."""
+    def __init__(self, content: bytes, packed: Sequence[Column] = ()) -> None:
+        """Load it as a server does: on one thread.
+
+        Args:
+            content: The ONNX file.
+            packed: The columns, where those of a type are one input.
+        """
+        self._packed = packed
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(content, options)
 
     def predict(self, X: pd.DataFrame) -> Vector:
         """Return a prediction a row, float32."""
-        feeds = {one.name: _feed(X[one.name], one.type) for one in self._session.get_inputs()}
+        feeds = {one.name: self._feed(X, one.name, one.type) for one in self._session.get_inputs()}
         predictions: Vector = self._session.run(None, feeds)[0]
         return predictions
 
+    def _feed(self, X: pd.DataFrame, name: str, kind: str) -> NDArray[np.generic]:
+        if not self._packed:
+            return _values(X[name], kind)
+        return np.stack([_values(X[one.name], kind) for one in self._packed if one.pack == name])
+
 
 def prove(
-    graph: Graph, pipeline: Pipeline, tables: Mapping[str, pd.DataFrame], columns: list[Column]
+    graph: Graph,
+    packed: Graph,
+    pipeline: Pipeline,
+    tables: Mapping[str, pd.DataFrame],
+    columns: list[Column],
 ) -> float:
-    """Compare the two on all rows, and on rows with gaps and with unknown categories.
+    """Compare them on all rows, and on rows with gaps and with unknown categories.
 
     Returns:
         The largest relative difference there is.
 
     Raises:
-        ReleaseError: A row's predictions differ by more than 1e-5; the message names the row.
+        ReleaseError: A row's predictions differ by more than 1e-5, or at all between the graphs;
+            the message names the row.
     """
     largest = 0.0
     for name, X in {**tables, **_hard_cases(tables, columns)}.items():
@@ -55,6 +71,8 @@ def prove(
         if apart[worst] > TOLERANCE:
             figures = f"{drawn[worst]:.9g} instead of {fitted[worst]:.9g}"
             raise ReleaseError(f"not released: row {worst + 1} of {name}: ONNX predicts {figures}")
+        if not np.array_equal(drawn, packed.predict(X)):
+            raise ReleaseError(f"not released: the packed graph predicts {name} otherwise")
         largest = max(largest, apart[worst])
     return largest
 
@@ -82,7 +100,7 @@ def _nothing(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return pd.Series(np.nan, index=column.index, dtype="str" if is_text(column) else "float64")
 
 
-def _feed(column: "pd.Series[Any]", kind: str) -> NDArray[np.generic]:
+def _values(column: "pd.Series[Any]", kind: str) -> NDArray[np.generic]:
     match kind:
         case "tensor(int64)":
             return column.fillna(ABSENT).to_numpy(np.int64)

@@ -26,6 +26,7 @@ from contract.release import (
     CHECK_FILE,
     MANIFEST,
     MODEL_FILE,
+    PACKED_FILE,
     PREDICTION,
     Column,
     Manifest,
@@ -59,6 +60,8 @@ class Drawn:
 
     source: Source
     content: bytes
+    packed: bytes
+    """The same for a server."""
     graph: Graph
     columns: list[Column]
     apart: float
@@ -118,14 +121,18 @@ def release(
 def _draw(source: Source) -> Drawn:
     X = source.rows("train")
     try:
-        content = draw(source.pipeline, source.family, X, source.data.missing)
+        content, packed = (
+            draw(source.pipeline, source.family, X, source.data.missing, packed)
+            for packed in (False, True)
+        )
         columns = columns_of(source.pipeline, X, source.required)
     except Exception as error:  # a pipeline of another make fails in any way
         run = source.run.info.run_id
         raise ReleaseError(f"run {run}: can't be drawn as ONNX: {reason_of(error)}") from error
     graph = Graph(content)
     tables = {name: source.rows(name) for name in source.tables}
-    return Drawn(source, content, graph, columns, prove(graph, source.pipeline, tables, columns))
+    apart = prove(graph, Graph(packed, columns), source.pipeline, tables, columns)
+    return Drawn(source, content, packed, graph, columns, apart)
 
 
 def _write(drawn: Drawn, settings: Settings, entry: ModelVersion, folder: Path) -> None:
@@ -144,6 +151,7 @@ def _write(drawn: Drawn, settings: Settings, entry: ModelVersion, folder: Path) 
     )
     # The very bytes that were proven.
     (folder / MODEL_FILE).write_bytes(drawn.content)
+    (folder / PACKED_FILE).write_bytes(drawn.packed)
     (folder / CHECK_FILE).write_text(_check_rows(drawn))
     run, data = source.run, source.data
     params = {key: _plain(text) for key, text in run.data.params.items() if key != "family"}

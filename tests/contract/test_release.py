@@ -18,6 +18,7 @@ def write_release(folder: Path, version: str = "1", content: bytes = b"a graph")
     """Write a release whose graph nobody loads."""
     (folder / "deep").mkdir(parents=True)
     (folder / "model.onnx").write_bytes(content)
+    (folder / "packed.onnx").write_bytes(content)
     (folder / "deep/notes.txt").write_text("notes")
     manifest = Manifest(
         model="houses",
@@ -48,7 +49,11 @@ def change(folder: Path, **fields: Any) -> None:
 def test_a_release_is_read_with_all_its_files(tmp_path: Path) -> None:
     release = read_release(write_release(tmp_path / "r"))
 
-    assert release.files == {"model.onnx": b"a graph", "deep/notes.txt": b"notes"}
+    assert release.files == {
+        "model.onnx": b"a graph",
+        "packed.onnx": b"a graph",
+        "deep/notes.txt": b"notes",
+    }
     assert release.manifest.columns[0].name == "Rooms"
 
 

@@ -171,9 +171,9 @@ def _predict_otherwise(store: Path) -> str:
 
 
 def _break_the_graph(store: Path) -> str:
-    (store / MODEL / "2/model.onnx").write_bytes(b"no graph")
+    (store / MODEL / "2/packed.onnx").write_bytes(b"no graph")
     rewrite(store / MODEL / "2", "2")
-    return "house-prices version 2 doesn't start: house-prices version 2: model.onnx: "
+    return "house-prices version 2 doesn't start: house-prices version 2: packed.onnx: "
 
 
 def _lose_the_check(store: Path) -> str:

@@ -16,7 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from contract.release import CHECK_FILE, MANIFEST, MODEL_FILE, Manifest, list_files
+from contract.release import (
+    CHECK_FILE,
+    MANIFEST,
+    MODEL_FILE,
+    PACKED_FILE,
+    Manifest,
+    list_files,
+)
 from contract.settings import PROJECT, load
 from training.columns import columns_of
 from training.data import read_training, split
@@ -38,12 +45,16 @@ def build_release(folder: Path, family: str) -> pd.DataFrame:
     grid = type(whole)(family, whole.family, [PARAMS[family]])
     (fit,) = fit_grids([grid], rows, 1)
     pipeline = Candidate.of(fit, grid, rows).pipeline
-    graph = draw(pipeline, grid.family, parts.X_train, settings.data.missing)
+    graph, packed = (
+        draw(pipeline, grid.family, parts.X_train, settings.data.missing, packed)
+        for packed in (False, True)
+    )
     schema = schema_of(parts.X_train, parts.X_val)
     required = {column.name for column in schema.inputs if column.required}
 
     folder.mkdir(parents=True)
     (folder / MODEL_FILE).write_bytes(graph)
+    (folder / PACKED_FILE).write_bytes(packed)
     head = parts.X_val.head(20)
     check = {
         "rows": json.loads(head.to_json(orient="records")),

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from contract.release import MANIFEST, MODEL_FILE
+from contract.release import MANIFEST, PACKED_FILE
 from contract.settings import PROJECT
 from tests.serving.server import Server, free_port, records, serving, start
 
@@ -56,8 +56,8 @@ def rewrite(folder: Path, name: str, content: bytes) -> None:
 
 def test_a_release_that_is_none_is_one_line(copy: Path, tmp_path: Path) -> None:
     assert "no such folder" in fails(tmp_path / "nothing")
-    (copy / MODEL_FILE).write_bytes((copy / MODEL_FILE).read_bytes() + b"x")
-    assert "model.onnx differs from what manifest.json says" in fails(copy)
+    (copy / PACKED_FILE).write_bytes((copy / PACKED_FILE).read_bytes() + b"x")
+    assert "packed.onnx differs from what manifest.json says" in fails(copy)
 
 
 def test_another_flavour_is_refused_by_name(tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_a_file_that_is_not_listed_is_refused_by_name(copy: Path) -> None:
 
 
 def test_a_graph_that_is_none_is_one_line(copy: Path) -> None:
-    rewrite(copy, MODEL_FILE, b"no graph")
-    assert "house-prices version 7: model.onnx: " in fails(copy, workers=3)
+    rewrite(copy, PACKED_FILE, b"no graph")
+    assert "house-prices version 7: packed.onnx: " in fails(copy, workers=3)
 
 
 def test_a_graph_that_predicts_otherwise_is_refused(copy: Path) -> None:
@@ -90,9 +90,9 @@ def test_a_graph_that_predicts_otherwise_is_refused(copy: Path) -> None:
 
 def test_columns_that_are_not_the_graphs_are_refused(copy: Path) -> None:
     manifest = json.loads((copy / MANIFEST).read_text())
-    manifest["columns"][3]["name"] = "Area"
+    manifest["columns"][3]["type"] = "double"
     (copy / MANIFEST).write_text(json.dumps(manifest))
-    assert 'differ in column "Area"' in fails(copy)
+    assert "differ in the columns of type double" in fails(copy)
 
 
 def test_a_port_in_use_is_one_line(released: Any) -> None:
