@@ -154,10 +154,12 @@ def _measure(one: Running, bodies: Mapping[str, Any], seconds: float, figures: F
         figures.setdefault(name, []).append(figure)
 
 
-def _differing(server: Server, bodies: Mapping[str, Any]) -> tuple[int, int]:
+def _differing(
+    server: Server, bodies: Mapping[str, Any], some: int | None = None
+) -> tuple[int, int]:
     """Return how many rows get another answer alone than together, and of how many."""
     with running(server) as one:
-        together = _predictions(ask(one.port, server.path, bodies["together"]))
+        together = _predictions(ask(one.port, server.path, bodies["together"]))[:some]
         alone = [_predictions(ask(one.port, server.path, row))[0] for row in bodies["rows"]]
     differ = np.array(alone) != np.array(together)
     return int(differ.sum()), len(alone)

@@ -49,11 +49,23 @@ def test_a_lock_is_hashed_and_names_no_host(lock: Path) -> None:
 
 
 def test_the_locks_agree_and_pin_one_version_for_every_python() -> None:
-    train, dev = (_pins(PROJECT / f"requirements/{name}.txt") for name in ("train", "dev"))
+    train, dev, serve = (
+        _pins(PROJECT / f"requirements/{name}.txt") for name in ("train", "dev", "serve")
+    )
 
     for name, versions in train.items():
         assert len(versions) == 1, name
         assert dev[name] == versions, name
+    for name, versions in serve.items():
+        assert train[name] == versions, name
+
+
+def test_the_serving_image_installs_no_training_library() -> None:
+    serve = _pins(PROJECT / "requirements/serve.txt")
+
+    assert "onnxruntime" in serve
+    unwanted = {"mlflow", "pandas", "scikit-learn", "scipy", "xgboost-cpu", "onnx", "boto3"}
+    assert not unwanted & set(serve)
 
 
 def test_conda_yaml_says_what_the_lock_says() -> None:

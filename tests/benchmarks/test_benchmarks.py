@@ -6,10 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks import serving
+from benchmarks.client import request, send
 from benchmarks.growth import longer, wider
 from benchmarks.measure import BenchmarkError, measure
+from benchmarks.servers import running, servers
 from contract.settings import PROJECT, load
 from tests.project import run
+from tests.serving.server import build_release
 
 
 def test_a_command_is_measured_with_what_it_starts(folder: Path) -> None:
@@ -49,3 +53,28 @@ def test_tables_grow_by_noisy_copies() -> None:
     assert not long["GrLivArea"].tail(len(table)).reset_index(drop=True).equals(table["GrLivArea"])
     assert wide.shape == (len(table), 2 + 3 * (table.shape[1] - 2))
     assert wide["SalePrice"].equals(table["SalePrice"])
+
+
+def test_servers_are_asked_and_their_memory_is_watched(tmp_path: Path) -> None:
+    build_release(tmp_path / "release", "xgboost")
+    floor, one, *_ = servers(tmp_path / "release", tmp_path / "nothing")
+    bodies = serving._bodies()
+
+    for server in (floor, one):
+        figures: serving.Figures = {}
+        with running(server) as answering:
+            serving._measure(answering, bodies, 0.2, figures)
+        assert figures["errors"] == [0]
+        assert 0 < figures["p50_ms"][0] <= figures["p99_ms"][0] < 1000
+        assert 5 < figures["memory_mb"][0] < 500
+    assert serving._differing(one, {**bodies, "rows": bodies["rows"][:3]}, 3) == (0, 3)
+    soak = serving._soak(one, bodies["one"], 1)
+    assert soak["errors"] == 0
+    assert soak["requests"] > 50
+
+
+def test_a_refusal_is_counted_as_an_error(tmp_path: Path) -> None:
+    build_release(tmp_path / "release", "ridge")
+    _, one, *_ = servers(tmp_path / "release", tmp_path / "nothing")
+    with running(one) as answering, pytest.raises(BenchmarkError, match="no answer: 400"):
+        send(answering.port, request(answering.port, "/invocations", b"{}"), 0.1)
