@@ -228,20 +228,21 @@ class _TextColumn:
         self.column = column
         # A category's name may be what stands for a missing value elsewhere.
         self.known = frozenset(column.categories) - missing
-        self._blanks = {None, *missing, *(set(WRITTEN_NAN) - self.known)}
+        self._blanks = frozenset({None, *missing, *(set(WRITTEN_NAN) - self.known)})
+        self._expected = self.known | self._blanks
         # There a missing value says something, and nothing is put in its place.
         self._imputed = column.role != "optional_text"
 
     def read(self, values: Values) -> tuple[Values, int, int]:
         """Return the values with missing ones as "", and how many are imputed and unknown."""
-        gaps = 0
-        if not self._blanks.isdisjoint(values):
-            clean = ["" if one in self._blanks else one for one in values]
-            gaps, values = sum(not one for one in clean), clean
-        strangers = [one for one in values if one and one not in self.known]
+        clean = ["" if one in self._blanks else one for one in values]
+        gaps = clean.count("") if self._imputed else 0
+        if self._expected.issuperset(values):
+            return clean, gaps, 0
+        strangers = [one for one in values if one not in self._expected]
         for stranger in strangers:
             self._refuse_broken(stranger, values)
-        return values, gaps if self._imputed else 0, len(strangers)
+        return clean, gaps, len(strangers)
 
     def _refuse_broken(self, text: object, values: Values) -> None:
         """Refuse half a character, which JSON can write and UTF-8 can't."""
