@@ -32,6 +32,7 @@ class Server:
     command: Sequence[str]
     """`{port}` stands for its port."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables; `{port}` here too."""
     path: str = "/invocations"
     ready: str = "/ping"
 
@@ -102,7 +103,8 @@ def running(server: Server) -> Iterator[Running]:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    environment = {**_environment(), **QUIET, **server.environment}
+    own = {name: text.replace("{port}", str(port)) for name, text in server.environment.items()}
+    environment = {**_environment(), **QUIET, **own}
     began = time.perf_counter()
     with subprocess.Popen(
         [part.format(port=port) for part in server.command],

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.client import Load, ask, request, send
-from benchmarks.measure import measure, settings_in
+from benchmarks.measure import BenchmarkError, measure, settings_in
+from benchmarks.mlserver import mlserver
 from benchmarks.report import save, show
 from benchmarks.servers import Running, Server, running, servers
 from contract.settings import PROJECT, load
@@ -65,6 +66,10 @@ def run(repeats: int = 3, seconds: float = 3.0, soak_seconds: float = 60.0) -> N
         release, pipeline = _prepare(Path(scratch))
         bodies = _bodies()
         peers = servers(release, pipeline)
+        try:
+            peers.append(mlserver(pipeline, Path(scratch)))
+        except BenchmarkError as error:
+            say(str(error))
         figures: dict[str, Figures] = {peer.name: {} for peer in peers}
         for number in range(1, repeats + 1):
             say(f"serving, round {number} of {repeats}")

@@ -42,6 +42,7 @@ def invoke(
     from botocore.exceptions import (  # noqa: PLC0415
         BotoCoreError,
         ClientError,
+        ConnectionClosedError,
         EndpointConnectionError,
     )
 
@@ -53,7 +54,7 @@ def invoke(
     except ClientError as error:
         reason = error.response["Error"].get("Message") or str(error)
         raise EndpointError(f"{endpoint}: {' '.join(reason.split())}") from None
-    except EndpointConnectionError:
+    except (EndpointConnectionError, ConnectionClosedError):
         url = client.meta.endpoint_url
         raise EndpointError(f"{endpoint}: nothing answers at {url}; make status says why") from None
     except BotoCoreError as error:

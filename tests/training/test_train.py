@@ -24,10 +24,15 @@ from training.train import Result
 Ames = tuple[Settings, Result, Recorder]
 
 
+@pytest.fixture(autouse=True)
+def tracked_there(ames: Ames) -> None:
+    """For mlflow's functions that take no address."""
+    mlflow.set_tracking_uri(ames[1].tracking_uri)
+
+
 @pytest.fixture(scope="module")
 def client(ames: Ames) -> MlflowClient:
-    mlflow.set_tracking_uri(ames[1].tracking_uri)
-    return MlflowClient()
+    return MlflowClient(ames[1].tracking_uri)
 
 
 @pytest.fixture(scope="module")
