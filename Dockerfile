@@ -36,11 +36,7 @@ COPY contract ./contract
 COPY training ./training
 COPY scripts ./scripts
 CMD ["train"]
-ARG REVISION=unknown
-ARG SOURCE=unknown
-LABEL org.opencontainers.image.title="sagemaker-mlflow-stack train" \
-    org.opencontainers.image.revision=${REVISION} \
-    org.opencontainers.image.source=${SOURCE}
+LABEL org.opencontainers.image.title="sagemaker-mlflow-stack train"
 
 # --- Serving: docker run IMAGE serve --------------------------------------------------------------
 # SageMaker asks that the container run as root. It is the last stage, and so the default one.
@@ -55,9 +51,5 @@ RUN python -m compileall -q contract serving
 ENTRYPOINT ["python", "-m", "serving"]
 CMD ["serve"]
 EXPOSE 8080
-ARG REVISION=unknown
-ARG SOURCE=unknown
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
-    org.opencontainers.image.title="sagemaker-mlflow-stack serve" \
-    org.opencontainers.image.revision=${REVISION} \
-    org.opencontainers.image.source=${SOURCE}
+    org.opencontainers.image.title="sagemaker-mlflow-stack serve"

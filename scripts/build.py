@@ -43,8 +43,9 @@ def command(
 
 def _build(engine: str, target: Image, name: str) -> None:
     source = without_password(_git("remote", "get-url", "origin"))
-    labels = {"REVISION": _revision(), "SOURCE": source or "unknown"}
-    arguments = [f"--build-arg={key}={value}" for key, value in labels.items()]
+    # Not as the Dockerfile's ARG: an older podman takes a layer from its cache though one differs.
+    labels = {"revision": _revision(), "source": source or "unknown"}
+    arguments = [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
     done = subprocess.run(
         [engine, "build", f"--target={target}", f"--tag={name}", *arguments, str(PROJECT)],
         check=False,
