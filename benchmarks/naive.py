@@ -29,6 +29,7 @@ def main(each: int) -> None:
     warnings.simplefilter("ignore")
     settings = load()
     mlflow.set_tracking_uri(settings.store_uri)
+    mlflow.create_experiment("naive", settings.artifact_root)  # else a folder below this one
     mlflow.set_experiment("naive")
     rows = split(read_training(settings), settings)
     features = fit_features(rows.X_train, settings)
