@@ -7,8 +7,15 @@ from pathlib import Path
 
 UV = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = {"train": None, "serve": "train", "dev": "train", "uv": None}
-"""Each lock, and the lock whose versions it must agree with."""
+LOCKS = {
+    "train": (),
+    "serve": ("train",),
+    "infra": ("train",),
+    "tracking": ("train",),
+    "dev": ("train", "infra", "tracking"),
+    "uv": (),
+}
+"""Each lock, and the locks whose versions it must agree with."""
 
 
 def main() -> int:
@@ -18,8 +25,8 @@ def main() -> int:
         command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest"]
         command += ["--generate-hashes", "--no-emit-index-url", "--no-annotate"]
         command += ["--custom-compile-command", "make lock", "--upgrade"]
-        if agrees_with:
-            command += ["--constraint", f"requirements/{agrees_with}.txt"]
+        for other in agrees_with:
+            command += ["--constraint", f"requirements/{other}.txt"]
         command += ["--output-file", f"requirements/{group}.txt"]
         print(f"requirements/{group}.txt", file=sys.stderr)
         status = subprocess.run(command, cwd=ROOT, check=False).returncode
