@@ -11,116 +11,42 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableVariable
 
 from contract.errors import SettingsError
+from contract.stage import Stage
+from contract.tables import (
+    DataSettings,
+    FeatureSettings,
+    ParamValue,
+    ReleaseSettings,
+    ServingSettings,
+    Table,
+    TrackingSettings,
+    TrainingSettings,
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 PREFIX = "STACK_"
 
-ParamValue = bool | int | float | str | None
-ParamGrid = Mapping[str, tuple[ParamValue, ...]]
-"""The values to try of each hyperparameter: `{"alpha": (0.1, 1), "positive": (True, False)}`."""
 
-MetricName = Literal["RMSE", "MAPE", "R2"]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataSettings(_Table):
-    """Where the tables are and what their columns mean."""
-
-    train: str = Field(min_length=1)
-    test: str = ""
-    test_labels: str = ""
-    label: str = Field(min_length=1)
-    id: str = ""
-    drop: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ("NA", "")
-    validation_share: float = Field(default=0.2, gt=0, lt=1)
-    seed: int = Field(default=42, ge=0, lt=2**31)
-    codes: tuple[str, ...] = ()
-    none_is_a_category: tuple[str, ...] = ()
-
-    @field_validator("missing")
-    @classmethod
-    def _refuse_numbers(cls, markers: tuple[str, ...]) -> tuple[str, ...]:
-        # A model is asked with tables that someone else read, in which -999 is a number.
-        for marker in markers:
-            try:
-                float(marker)
-            except ValueError:
-                continue
-            if marker.lower() != "nan":
-                raise ValueError(f"a number can't stand for a missing value: {marker}")
-        return markers
-
-
-class FeatureSettings(_Table):
-    """How missing numbers are imputed."""
-
-    neighbours: int = Field(default=5, ge=1)
-    max_donors: int = Field(default=1000, ge=1)
-
-
-class TrainingSettings(_Table):
-    """Which families compete, and on what."""
-
-    experiment: str = Field(default="house-prices", min_length=1)
-    families: tuple[str, ...] = Field(default=("ridge", "elasticnet", "xgboost"), min_length=1)
-    metric: MetricName = "RMSE"
-
-
-class TrackingSettings(_Table):
-    """The MLflow store: a database's URI or a server's address."""
-
-    uri: str = Field(default="sqlite:///.local/mlflow.db", min_length=1)
-    run_id: str = ""
-    """The run to train in, where `mlflow run` has made one; else a new one is made."""
-
-
-class ReleaseSettings(_Table):
-    """What releases are called and where they are kept."""
-
-    model: str = Field(default="house-prices", pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")
-    store: str = Field(default=".local/releases", min_length=1)
-
-
-class ServingSettings(_Table):
-    """How an endpoint answers."""
-
-    endpoint: str = Field(default="prod-endpoint", pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$")
-    port: int = Field(default=8080, ge=1, le=65535)
-    """Where the local endpoint listens."""
-    workers: int = Field(default=0, ge=0, le=256)
-    """Processes that answer; 0 is one for each processor."""
-    log_requests: bool = True
-    max_body_mb: float = Field(default=25, gt=0)
-    body_seconds: float = Field(default=30, gt=0)
-    """How long a client may take to send what it has announced."""
-
-
-class _Tables(_Table):
+class _Tables(Table):
     data: DataSettings
     features: FeatureSettings = FeatureSettings()
     training: TrainingSettings = TrainingSettings()
-    grids: dict[str, dict[str, tuple[ParamValue, ...]]] = {}
+    grids: dict[str, dict[str, tuple[ParamValue, ...]]] = Field(default_factory=dict)
     tracking: TrackingSettings = TrackingSettings()
     release: ReleaseSettings = ReleaseSettings()
     serving: ServingSettings = ServingSettings()
+    stage: str = "dev"
+    """The one that commands act on, where they act on AWS."""
+    infra: dict[str, Any] = Field(default_factory=dict)
+    stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Both are checked by `of_stage`: who only trains on a laptop needs none of it."""
 
 
 class Settings(BaseSettings, _Tables):
@@ -162,6 +88,36 @@ class Settings(BaseSettings, _Tables):
         MLflow's own default is a folder below wherever the command was started.
         """
         return (self.root / ".local" / "artifacts").as_uri()
+
+    def of_stage(self, name: str = "") -> Stage:
+        """Return a stage's settings; by default of the one that `stage` names.
+
+        Raises:
+            SettingsError: There is no such stage, one of its keys is unknown, mistyped or out of
+                range, or it would clash with another one.
+        """
+        name = name or self.stage
+        if name not in self.stages:
+            known = ", ".join(self.stages) or "none"
+            reason = f"no such stage (there are: {known}){_suggest(name, set(self.stages))}"
+            raise SettingsError(f"{self._file.name}: stages.{name}: {reason}")
+        stage = self._stage(name)
+        for other, own in self.stages.items():
+            # As written: another stage need not be complete yet.
+            place = {"account": "", **self.infra, **own}
+            if other != name and all(
+                place.get(key) == getattr(stage, key) for key in ("account", "region", "endpoint")
+            ):
+                reason = f"stages.{name} and stages.{other} have the same endpoint"
+                raise SettingsError(f"{self._file.name}: {reason}, {stage.endpoint}")
+        return stage
+
+    def _stage(self, name: str) -> Stage:
+        own = self.stages[name]
+        try:
+            return Stage(**{**self.infra, **own, "name": name})
+        except ValidationError as error:
+            raise SettingsError(_explain_stage(error, self._file.name, name, own)) from None
 
     @classmethod
     def settings_customise_sources(
@@ -281,6 +237,24 @@ def _explain(error: ValidationError, file: Path) -> str:
         reason = f"{first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r:.80}"
         reason = "is not set" if first["type"] == "missing" else reason
     return f"{where}: {reason}" + (f" (and {len(others)} more)" if others else "")
+
+
+def _explain_stage(error: ValidationError, file: str, name: str, own: Mapping[str, Any]) -> str:
+    """Put the first of pydantic's findings on a stage into one line that names its key."""
+    first = error.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    where = f"{file}: {f'stages.{name}' if not key or key in own else 'infra'}"
+    if not key:  # of several keys, and the message begins with the one to mend
+        return f"{where}.{first['msg'].removeprefix('Value error, ')}"
+    where += f".{key}"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown setting{_suggest(key, set(Stage.model_fields))}"
+    if first["type"] == "missing":
+        return f"{where}: is not set"
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "string_pattern_mismatch":
+        reason = f"one would be {' or '.join(Stage.model_fields[key].examples or ())}"
+    return f"{where}: {reason[0].lower()}{reason[1:]}, not {first['input']!r}"
 
 
 def _at_home(path: str) -> str:

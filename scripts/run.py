@@ -18,7 +18,8 @@ from urllib.parse import urlparse
 import typer
 
 from contract.errors import StackError, TrackingError
-from contract.settings import PROJECT, Settings, TrackingSettings, load, without_password
+from contract.settings import PROJECT, Settings, load, without_password
+from contract.tables import TrackingSettings
 from scripts.console import main, say
 from scripts.server import HOST, PORT, answers, refuse_used_port, server_command, server_environment
 

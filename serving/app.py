@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contract.settings import ServingSettings
+from contract.tables import ServingSettings
 from serving.errors import RequestError
 from serving.log import write_defect, write_request
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from contract.errors import EndpointError, ReleaseError
 from contract.release import read_release
-from contract.settings import ServingSettings
+from contract.tables import ServingSettings
 from serving.log import write_line
 
 BACKLOG = 2048

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from sklearn.pipeline import Pipeline
 
 from contract.errors import ReleaseError
-from contract.settings import DataSettings
+from contract.tables import DataSettings
 from training.families import FAMILIES, Family, load_family
 from training.store import Store
 from training.tables import read_table

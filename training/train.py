@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pandas as pd
 
-from contract.settings import MetricName, Settings, without_password
+from contract.settings import Settings, without_password
+from contract.tables import MetricName
 from training.data import Dataset, Split, read_test, read_training, split
 from training.grid import Candidate, FamilyGrid, plan, prepare
 from training.metrics import Metrics, eval_metrics, loss

@@ -16,8 +16,9 @@ from typing import Any
 
 from contract.errors import EndpointError, ReleaseError
 from contract.release import CHECK_FILE, Release, read_release
-from contract.settings import PREFIX, PROJECT, ServingSettings
+from contract.settings import PREFIX, PROJECT
 from contract.store import ReleaseStore
+from contract.tables import ServingSettings
 from scripts.targets import processes
 from scripts.targets.base import JSON
 from scripts.targets.containers import ENDPOINT_LABEL, HOME_LABEL, Engine

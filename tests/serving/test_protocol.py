@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from contract.release import MANIFEST, Manifest
-from contract.settings import ServingSettings
+from contract.tables import ServingSettings
 from serving.app import App
 from tests.serving.server import Server, bits, build_release, records, serving
 from training.proof import Graph

@@ -1,7 +1,8 @@
 import pytest
 
 from contract.errors import FamilyError
-from contract.settings import ParamGrid, load
+from contract.settings import load
+from contract.tables import ParamGrid
 from training.grid import plan
 from training.params import (
     combinations,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from contract.settings import ParamGrid
+from contract.tables import ParamGrid
 from training.features import Matrix, Vector
 from training.params import Params
 
