@@ -1,0 +1,63 @@
+"""A right: what may be done, on what, and why. All of a role's policies are made of these."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aws_cdk import Validations
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+ANYTHING = "*"
+
+
+@dataclass(frozen=True)
+class Right:
+    """One statement of a policy."""
+
+    name: str
+    """The statement's id: `ReadReleases`."""
+    why: str
+    """Whoever reads the role reads this; it is the written reason for each wildcard as well."""
+    actions: Sequence[str]
+    on: Sequence[str]
+    """ARNs. `*` is for actions that AWS knows no resource for."""
+    when: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    def statement(self) -> iam.PolicyStatement:
+        """Return it as IAM has it."""
+        return iam.PolicyStatement(
+            sid=self.name, actions=self.actions, resources=self.on, conditions=self.when
+        )
+
+
+def role(
+    scope: Construct,
+    name: str,
+    description: str,
+    trusted: iam.IPrincipal,
+    rights: Sequence[Right],
+) -> iam.Role:
+    """Build a role that has these rights and no others.
+
+    They are in the role itself, not in a policy beside it: what names the role can then rely on
+    what it may do (a SageMaker model, say, is refused whose role can't read yet).
+    """
+    made = iam.Role(
+        scope,
+        name,
+        description=description,
+        assumed_by=trusted,  # type: ignore[arg-type]
+        inline_policies={
+            "rights": iam.PolicyDocument(statements=[one.statement() for one in rights])
+        },
+    )
+    explain_wildcards(made, rights)
+    return made
+
+
+def explain_wildcards(holder: Construct, rights: Sequence[Right]) -> None:
+    """Give the reason for the wildcards that the rights have to whoever checks the template."""
+    wild = [one for one in rights if any("*" in text for text in (*one.actions, *one.on))]
+    if wild:
+        reasons = "; ".join(f"{one.name}: {one.why}" for one in wild)
+        Validations.of(holder).acknowledge(id="AwsSolutions-IAM5", reason=reasons)

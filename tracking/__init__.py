@@ -1,0 +1,1 @@
+"""The MLflow server as its image runs it: with users, on Postgres, artifacts through itself."""
