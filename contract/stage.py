@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from contract.tables import Table
 
-NAME = r"^[a-z][a-z0-9-]{0,18}[a-z0-9]$"
+NAME = r"^[a-z][a-z0-9-]*[a-z0-9]$"
 LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 3653)
 """What CloudWatch Logs takes for a retention."""
 
@@ -43,8 +43,8 @@ Cidr = Annotated[str, AfterValidator(_check_network)]
 class Stage(Table):
     """All that differs from stage to stage, and where it is."""
 
-    name: str = Field(pattern=NAME, examples=["prod"])
-    project: str = Field(default="house-prices", pattern=NAME, examples=["house-prices"])
+    name: str = Field(pattern=NAME, max_length=8, examples=["prod"])
+    project: str = Field(pattern=NAME, max_length=16, examples=["house-prices"])
     """The first part of every name on AWS."""
     account: str = Field(default="", pattern=r"^(\d{12})?$", examples=["123456789012"])
     """Another one is refused; empty is the one that the credentials are of."""

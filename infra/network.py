@@ -1,6 +1,6 @@
 """The private network: nothing in it has an address in the internet."""
 
-from aws_cdk import Fn, Tags
+from aws_cdk import Fn
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
@@ -15,8 +15,8 @@ ENDPOINTS = {
     "secretsmanager": "a task and a training read their passwords",
     "ssmmessages": "a person forwards a port to MLflow",
 }
-"""The services that the private subnets reach without the internet, and what for. Each of them costs
-as much as the others, so that none is here in case it might be needed. S3 has a gateway, for nothing.
+"""The services that the private subnets reach without the internet, and what for. Each has a price:
+none is here just in case. S3 has a gateway, which is free.
 """
 
 
@@ -60,9 +60,7 @@ class Network(Construct):
         )
 
     def _reach_s3(self) -> None:
-        gateway = self.vpc.add_gateway_endpoint(
-            "S3", service=ec2.GatewayVpcEndpointAwsService.S3
-        )
+        gateway = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
         # The second one holds the layers of every image in ECR, and isn't ours.
         gateway.add_to_policy(
             iam.PolicyStatement(

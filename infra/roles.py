@@ -151,9 +151,9 @@ class Roles(Construct):
 
     def _deploying(self, training: iam.IRole, serving: iam.IRole) -> list[Right]:
         stage = self._stage
-        ours = [self._sagemaker_arn(kind, f"{stage.prefix}-*") for kind in ("model", "training-job")]
-        configurations = self._sagemaker_arn("endpoint-config", f"{stage.prefix}-*")
-        endpoint = self._sagemaker_arn("endpoint", stage.endpoint.lower())
+        ours = [_sagemaker_arn(kind, f"{stage.prefix}-*") for kind in ("model", "training-job")]
+        configurations = _sagemaker_arn("endpoint-config", f"{stage.prefix}-*")
+        endpoint = _sagemaker_arn("endpoint", stage.endpoint.lower())
         return [
             Right(
                 "DeployModels",
@@ -254,7 +254,7 @@ class Roles(Construct):
                 "Invoke",
                 "one endpoint, and nothing else",
                 ["sagemaker:InvokeEndpoint"],
-                [self._sagemaker_arn("endpoint", self._stage.endpoint.lower())],
+                [_sagemaker_arn("endpoint", self._stage.endpoint.lower())],
             )
         ]
 
@@ -323,9 +323,6 @@ class Roles(Construct):
             ),
         ]
 
-    def _sagemaker_arn(self, kind: str, name: str) -> str:
-        return _arn("sagemaker", f"{kind}/{name}")
-
 
 def _sagemaker() -> iam.IPrincipal:
     """SageMaker, and only for this account: it can't be talked into it by another one."""
@@ -333,6 +330,10 @@ def _sagemaker() -> iam.IPrincipal:
         "sagemaker.amazonaws.com",
         conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
     )
+
+
+def _sagemaker_arn(kind: str, name: str) -> str:
+    return _arn("sagemaker", f"{kind}/{name}")
 
 
 def _write_logs(group: str) -> list[Right]:

@@ -3,6 +3,7 @@
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -20,6 +21,14 @@ PROTECTED = 9999
 def removal_policy(stage: Stage) -> RemovalPolicy:
     """Production's data stays when its stack goes."""
     return RemovalPolicy.RETAIN if stage.production else RemovalPolicy.DESTROY
+
+
+def log_group(scope: Construct, name: str, stage: Stage) -> logs.LogGroup:
+    """Build a group of logs that are kept as long as the stage says."""
+    group = logs.LogGroup(scope, name, removal_policy=removal_policy(stage))
+    # The CDK has a word for each number of days; CloudFormation has the number.
+    group.node.default_child.add_property_override("RetentionInDays", stage.log_days)
+    return group
 
 
 class DataKey(Construct):
@@ -141,7 +150,7 @@ class Repositories(Construct):
 
 
 def _image_rules() -> list[ecr.LifecycleRule]:
-    """The first rule that matches an image is the one that counts: a released one meets the first."""
+    """The first rule that matches an image counts alone; a released one meets the first."""
     return [
         ecr.LifecycleRule(
             rule_priority=1,

@@ -10,7 +10,7 @@ PREFIX = "TRACKING_"
 CONNECT_SECONDS = 5
 """How long a connection to the database is waited for."""
 SILENT_MS = 10_000
-"""How long the database may leave what was sent unacknowledged before a connection counts as lost."""
+"""How long what was sent may stay unacknowledged before a connection counts as lost."""
 
 
 class Config(BaseSettings):

@@ -8,7 +8,9 @@ import sqlalchemy
 from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore as Users
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Runs
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
+from contract.errors import TrackingError
 from tracking.config import Config
 
 ADMIN, TRAINING = "admin", "training"
@@ -21,12 +23,18 @@ def prepare(config: Config) -> None:
     """Migrate runs and users, one process at a time; nothing to do is nothing done.
 
     A password that was changed in its secret is changed here as well, so that a restart is enough.
+
+    Raises:
+        TrackingError: The database can't be reached or refuses.
     """
     engine = sqlalchemy.create_engine(config.database)
     try:
         with _alone(engine):
             _migrate_runs(engine, config)
             _make_users(config)
+    except SQLAlchemyError as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise TrackingError(f"the database at {config.database_host}: {reason}") from None
     finally:
         engine.dispose()
 

@@ -1,0 +1,165 @@
+"""The stacks of a stage: what stays, the tracking host, and what watches both."""
+
+from aws_cdk import CfnOutput, Fn, Stack
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_ssm as ssm
+from aws_cdk.aws_elasticloadbalancingv2 import HttpCodeTarget
+from constructs import Construct
+
+from contract.names import (
+    NO_IMAGE,
+    REPOSITORIES,
+    ROLES,
+    Image,
+    Output,
+    Part,
+    image_parameter,
+    stack_name,
+)
+from contract.stage import Stage
+from infra.budget import Budget
+from infra.monitoring import Dashboard, EndpointWatch, FailedTrainings, Notices, TrackingWatch
+from infra.network import PRIVATE, Network
+from infra.passwords import password
+from infra.roles import Roles
+from infra.storage import Buckets, DataKey, Repositories
+from infra.tracking import Parts, TrackingHost
+
+
+class _StageStack(Stack):
+    """A stack of a stage, whose outputs have the names that contract/ gives them."""
+
+    def __init__(self, scope: Construct, stage: Stage, part: Part) -> None:
+        super().__init__(
+            scope,
+            stack_name(stage, part),
+            env={"account": stage.account or None, "region": stage.region},
+            description=f"{stage.project}, {stage.name}: {part}",
+            termination_protection=stage.production,
+        )
+
+    @property
+    def availability_zones(self) -> list[str]:
+        """The first zones, whichever they are: the CDK would ask the account for their names."""
+        return [Fn.select(number, Fn.get_azs()) for number in range(4)]
+
+    def tell(self, outputs: dict[Output, str]) -> None:
+        """Make values known to the commands, which ask the deployed stack for them."""
+        for name, value in outputs.items():
+            CfnOutput(self, name, value=value).override_logical_id(name)
+
+
+class BaseStack(_StageStack):
+    """The network, the storage, the images' repositories and the roles."""
+
+    def __init__(self, scope: Construct, stage: Stage) -> None:
+        """Build it."""
+        super().__init__(scope, stage, Part.BASE)
+        self.key = DataKey(self, "Data", stage).key
+        self.buckets = Buckets(self, "Storage", stage, self.key)
+        self.repositories = Repositories(self, "Images", stage, self.key)
+        self.network = Network(self, "Network", stage, self.buckets.logs)
+        self.training_password = password(
+            self, "TrainingPassword", f"MLflow user of {stage.prefix}'s trainings", self.key
+        )
+        self.roles = Roles(
+            self,
+            "Roles",
+            stage,
+            bucket=self.buckets.artifacts,
+            key=self.key,
+            repositories=self.repositories.of,
+            vpc=self.network.vpc,
+            training_password=self.training_password.secret_arn,
+        )
+        ssm.StringParameter(
+            self,
+            "TrackingImage",
+            parameter_name=image_parameter(stage),
+            string_value=NO_IMAGE,
+            description="Digest of the tracking host's image; make deploy writes it",
+        )
+        self._tell()
+
+    def _tell(self) -> None:
+        subnets = self.network.vpc.select_subnets(subnet_group_name=PRIVATE).subnet_ids
+        self.tell(
+            {
+                Output.ARTIFACT_BUCKET: self.buckets.artifacts.bucket_name,
+                Output.LOG_BUCKET: self.buckets.logs.bucket_name,
+                Output.DATA_KEY: self.key.key_arn,
+                Output.PRIVATE_SUBNETS: Fn.join(",", subnets),
+                Output.TRAINING_SECURITY_GROUP: self.network.training.security_group_id,
+                Output.TRAINING_SECRET: self.training_password.secret_arn,
+            }
+            | {
+                REPOSITORIES[image]: repository.repository_uri
+                for image, repository in self.repositories.of.items()
+            }
+            | {ROLES[name]: role.role_arn for name, role in self.roles.of.items()}
+        )
+
+
+class TrackingStack(_StageStack):
+    """MLflow and its database."""
+
+    def __init__(self, scope: Construct, stage: Stage, base: BaseStack) -> None:
+        """Build it on the base."""
+        super().__init__(scope, stage, Part.TRACKING)
+        self.host = TrackingHost(
+            self,
+            "Mlflow",
+            stage,
+            Parts(
+                vpc=base.network.vpc,
+                # By their ARNs: the CDK would write this stack's roles into the policies of the base,
+                # which then needed this stack to be there first. The roles say what they may do.
+                key=kms.Key.from_key_arn(self, "Data", base.key.key_arn),
+                artifacts=base.buckets.artifacts,
+                logs=base.buckets.logs,
+                repository=base.repositories.of[Image.TRACKING],
+                training=base.network.training,
+                training_password=secretsmanager.Secret.from_secret_complete_arn(
+                    self, "TrainingPassword", base.training_password.secret_arn
+                ),
+            ),
+        )
+        self.add_stack_dependency(base)  # it reads the parameter that names its image
+        self.tell(
+            {
+                Output.TRACKING_ADDRESS: self.host.address,
+                Output.TRACKING_CLUSTER: self.host.cluster.cluster_name,
+                Output.TRACKING_SERVICE: self.host.service.service_name,
+                Output.TRACKING_DATABASE: self.host.database.instance.instance_identifier,
+                Output.ADMIN_SECRET: self.host.admin.secret_arn,
+                Output.FORWARD_TASK: self.host.forward.task_definition_arn,
+                Output.FORWARD_SECURITY_GROUP: self.host.forwarding.security_group_id,
+            }
+        )
+
+
+class MonitoringStack(_StageStack):
+    """Alarms, the dashboard, who is told, the budget."""
+
+    def __init__(self, scope: Construct, stage: Stage, tracking: TrackingStack) -> None:
+        """Build it over the tracking host and the endpoint, which need not be there yet."""
+        super().__init__(scope, stage, Part.MONITORING)
+        topic = Notices(self, "Notices", stage).topic
+        endpoint = EndpointWatch(self, "Endpoint", stage, topic)
+        host = tracking.host
+        watch = TrackingWatch(
+            self,
+            "Tracking",
+            stage,
+            topic,
+            unhealthy=host.targets.metrics.unhealthy_host_count(statistic="Maximum"),
+            errors=host.targets.metrics.http_code_target(HttpCodeTarget.TARGET_5XX_COUNT),
+            database_cpu=host.database.instance.metric_cpu_utilization(),
+            database_free=host.database.instance.metric_free_storage_space(),
+        )
+        FailedTrainings(self, "FailedTrainings", stage, topic)
+        Budget(self, "Budget", stage, topic)
+        alarms = [*endpoint.turning_back, *endpoint.telling, *watch.telling]
+        Dashboard(self, "Dashboard", stage, endpoint, alarms)
+        self.tell({Output.NOTICES_TOPIC: topic.topic_arn})

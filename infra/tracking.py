@@ -1,0 +1,445 @@
+"""The tracking host: MLflow on Fargate, behind a load balancer that only this network can reach."""
+
+from dataclasses import dataclass
+
+from aws_cdk import Aws, CfnCondition, CfnParameter, Duration, Fn, Token
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_elasticloadbalancingv2 as elb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from contract.names import NO_IMAGE, Prefix, image_parameter
+from contract.stage import Stage
+from infra.checks import accept
+from infra.database import NAME, PORT, USER, Database
+from infra.network import PRIVATE
+from infra.passwords import password
+from infra.rights import ANYTHING, Right, explain_wildcards
+from infra.roles import PULL, USE_KEY
+from infra.storage import log_group
+
+LISTENS = 5000
+BUSY_PERCENT = 60
+"""Of a task's processor: beyond it another one is started."""
+FORWARD_SECONDS = 8 * 3600
+"""A forwarding task that was forgotten ends by itself."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the tracking host is built on."""
+
+    vpc: ec2.IVpc
+    key: kms.IKey
+    artifacts: s3.IBucket
+    logs: s3.IBucket
+    repository: ecr.IRepository
+    training: ec2.ISecurityGroup
+    """What training jobs are in: it may call the host."""
+    training_password: secretsmanager.ISecret
+
+
+class TrackingHost(Construct):
+    """MLflow with users and a database of its own, and a task to reach it through."""
+
+    def __init__(self, scope: Construct, name: str, stage: Stage, parts: Parts) -> None:
+        """Build it."""
+        super().__init__(scope, name)
+        self._stage, self._parts = stage, parts
+        self._image = _Image(self, stage, parts.repository)
+        self.admin = password(self, "Admin", f"MLflow's admin in {stage.prefix}", parts.key)
+        self._flask = password(self, "Flask", f"MLflow's forms in {stage.prefix}", parts.key)
+        self.database = Database(self, "Database", stage, vpc=parts.vpc, key=parts.key)
+        self.cluster = ecs.Cluster(
+            self,
+            "Cluster",
+            vpc=parts.vpc,
+            enable_fargate_capacity_providers=True,
+            container_insights_v2=(
+                ecs.ContainerInsights.ENABLED
+                if stage.production
+                else ecs.ContainerInsights.DISABLED
+            ),
+        )
+        self._log = log_group(self, "Log", stage)
+        self.balancer, self._listener = self._build_balancer()
+        self.service = self._build_service(self._build_task())
+        self.forward = self._build_forward()
+        self._connect()
+        self._explain()
+
+    @property
+    def address(self) -> str:
+        """Where trainings find it, as a URI."""
+        if self._stage.certificate:
+            return f"https://{self._stage.tracking_domain}"
+        return f"http://{self.balancer.load_balancer_dns_name}"
+
+    def _build_balancer(self) -> tuple[elb.ApplicationLoadBalancer, elb.ApplicationListener]:
+        stage, parts = self._stage, self._parts
+        self._front = ec2.SecurityGroup(
+            self,
+            "Front",
+            vpc=parts.vpc,
+            description="Load balancer of MLflow: admits trainings and forwarded ports",
+            allow_all_outbound=False,
+        )
+        balancer = elb.ApplicationLoadBalancer(
+            self,
+            "Balancer",
+            vpc=parts.vpc,
+            vpc_subnets=ec2.SubnetSelection(subnet_group_name=PRIVATE),
+            # Small letters: its address is made of it, clients write addresses in small letters,
+            # and MLflow compares names to the letter.
+            load_balancer_name=f"{stage.prefix}-mlflow",
+            internet_facing=False,
+            security_group=self._front,
+            deletion_protection=stage.production,
+            drop_invalid_header_fields=True,
+            idle_timeout=Duration.seconds(120),
+        )
+        balancer.log_access_logs(parts.logs, "balancer")
+        if stage.certificate:
+            certificate = acm.Certificate.from_certificate_arn(
+                self, "Certificate", stage.certificate
+            )
+            listener = balancer.add_listener(
+                "Tls",
+                port=443,
+                open=False,
+                certificates=[certificate],
+                ssl_policy=elb.SslPolicy.TLS13_RES,
+            )
+        else:
+            listener = balancer.add_listener(
+                "Http", port=80, open=False, protocol=elb.ApplicationProtocol.HTTP
+            )
+        return balancer, listener
+
+    def _build_task(self) -> ecs.FargateTaskDefinition:
+        """The server, and before it what brings the database to its schema."""
+        stage = self._stage
+        task = ecs.FargateTaskDefinition(
+            self,
+            "Task",
+            family=f"{stage.prefix}-tracking",
+            cpu=stage.tracking_cpu,
+            memory_limit_mib=stage.tracking_memory_mb,
+            runtime_platform=_PLATFORM,
+            execution_role=self._execution_role("Starting", self._secrets_read_at_start()),
+            task_role=_task_role(self, "Running", self._artifact_rights()),
+            volumes=[ecs.Volume(name="tmp")],
+        )
+        prepare = self._add_container(task, "prepare", essential=False)
+        serve = self._add_container(task, "serve", essential=True)
+        serve.add_port_mappings(ecs.PortMapping(container_port=LISTENS))
+        serve.add_container_dependencies(
+            ecs.ContainerDependency(
+                container=prepare, condition=ecs.ContainerDependencyCondition.SUCCESS
+            )
+        )
+        return task
+
+    def _add_container(
+        self, task: ecs.FargateTaskDefinition, command: str, *, essential: bool
+    ) -> ecs.ContainerDefinition:
+        container = task.add_container(
+            command,
+            image=self._image.container,
+            command=[command],
+            essential=essential,
+            readonly_root_filesystem=True,
+            user="mlflow",
+            environment={
+                "TRACKING_DATABASE_HOST": self.database.instance.db_instance_endpoint_address,
+                "TRACKING_DATABASE_PORT": str(PORT),
+                "TRACKING_DATABASE_NAME": NAME,
+                "TRACKING_DATABASE_USER": USER,
+                "TRACKING_ARTIFACTS": self._parts.artifacts.s3_url_for_object(
+                    Prefix.RUNS.rstrip("/")
+                ),
+                "TRACKING_ALLOWED_HOSTS": ",".join(self._hosts()),
+                "TRACKING_PORT": str(LISTENS),
+                "AWS_DEFAULT_REGION": Aws.REGION,
+            },
+            secrets={
+                name: ecs.Secret.from_secrets_manager(secret)
+                for name, secret in self._secrets().items()
+            },
+            logging=ecs.LogDriver.aws_logs(log_group=self._log, stream_prefix=command),
+            stop_timeout=Duration.seconds(30),
+        )
+        container.add_mount_points(
+            ecs.MountPoint(container_path="/tmp", source_volume="tmp", read_only=False)  # noqa: S108
+        )
+        return container
+
+    def _hosts(self) -> list[str]:
+        """The names under which it may be asked: its own, and a port that a person forwards."""
+        own = self._stage.tracking_domain or self.balancer.load_balancer_dns_name
+        return [own, "127.0.0.1:*", "localhost:*"]
+
+    def _secrets(self) -> dict[str, secretsmanager.ISecret]:
+        return {
+            "TRACKING_DATABASE_PASSWORD": self.database.password,
+            "TRACKING_ADMIN_PASSWORD": self.admin,
+            "TRACKING_TRAINING_PASSWORD": self._parts.training_password,
+            "TRACKING_FLASK_SECRET": self._flask,
+        }
+
+    def _secrets_read_at_start(self) -> Right:
+        return Right(
+            "ReadPasswords",
+            "the task gets them as secrets, never in its definition",
+            ["secretsmanager:GetSecretValue"],
+            [one.secret_arn for one in self._secrets().values()],
+        )
+
+    def _artifact_rights(self) -> list[Right]:
+        artifacts = self._parts.artifacts
+        return [
+            Right(
+                "KeepArtifacts",
+                "runs get new names; MLflow may delete what its users delete, below one prefix",
+                [
+                    *("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject"),
+                    *("s3:ListMultipartUploadParts", "s3:PutObject"),
+                ],
+                [artifacts.arn_for_objects(f"{Prefix.RUNS}*")],
+            ),
+            Right(
+                "ListArtifacts",
+                "below one prefix",
+                ["s3:ListBucket"],
+                [artifacts.bucket_arn],
+                {"StringLike": {"s3:prefix": [f"{Prefix.RUNS}*"]}},
+            ),
+            Right(
+                "UseKey",
+                "artifacts are encrypted with it; GenerateDataKey* is with and without plaintext",
+                USE_KEY,
+                [self._parts.key.key_arn],
+            ),
+        ]
+
+    def _execution_role(self, name: str, *more: Right) -> iam.Role:
+        """What Fargate itself may do to start a task: pull its image, write its log."""
+        rights = [
+            Right("PullImage", "its own", PULL, [self._parts.repository.repository_arn]),
+            Right(
+                "LogIn",
+                "AWS knows no resource for a login to ECR",
+                ["ecr:GetAuthorizationToken"],
+                [ANYTHING],
+            ),
+            Right(
+                "WriteLog",
+                "a stream a container, in one group",
+                ["logs:CreateLogStream", "logs:PutLogEvents"],
+                [self._log.log_group_arn],
+            ),
+            Right(
+                "DecryptPasswords",
+                "they are encrypted with it",
+                ["kms:Decrypt"],
+                [self._parts.key.key_arn],
+            ),
+            *more,
+        ]
+        return _task_role(self, name, rights)
+
+    def _build_service(self, task: ecs.FargateTaskDefinition) -> ecs.FargateService:
+        stage = self._stage
+        self._inside = ec2.SecurityGroup(
+            self,
+            "Inside",
+            vpc=self._parts.vpc,
+            description="Tasks of MLflow: admit their load balancer alone",
+        )
+        service = ecs.FargateService(
+            self,
+            "Service",
+            cluster=self.cluster,
+            task_definition=task,
+            desired_count=stage.tracking_tasks,
+            vpc_subnets=ec2.SubnetSelection(subnet_group_name=PRIVATE),
+            security_groups=[self._inside],
+            assign_public_ip=False,
+            capacity_provider_strategies=[
+                ecs.CapacityProviderStrategy(
+                    capacity_provider="FARGATE_SPOT" if stage.tracking_spot else "FARGATE",
+                    weight=1,
+                )
+            ],
+            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
+            min_healthy_percent=100,
+            max_healthy_percent=200,
+            health_check_grace_period=Duration.seconds(120),
+            propagate_tags=ecs.PropagatedTagSource.SERVICE,
+        )
+        self.targets = self._listener.add_targets(
+            "Mlflow",
+            port=LISTENS,
+            protocol=elb.ApplicationProtocol.HTTP,
+            targets=[service],
+            deregistration_delay=Duration.seconds(30),
+            # MLflow asks neither for a password nor for its name there.
+            health_check=elb.HealthCheck(
+                path="/health",
+                interval=Duration.seconds(15),
+                timeout=Duration.seconds(5),
+                healthy_threshold_count=2,
+            ),
+        )
+        scaling = service.auto_scale_task_count(
+            min_capacity=stage.tracking_tasks, max_capacity=stage.tracking_tasks_at_most
+        )
+        scaling.scale_on_cpu_utilization("Busy", target_utilization_percent=BUSY_PERCENT)
+        self._image.start_at_zero(service, scaling, stage)
+        return service
+
+    def _build_forward(self) -> ecs.FargateTaskDefinition:
+        """A task that only waits: Session Manager forwards a port of a person's through it.
+
+        Its root can't be read-only, since the agent of Session Manager writes there. It knows no
+        password, and runs while `make ui` does.
+        """
+        task = ecs.FargateTaskDefinition(
+            self,
+            "Forward",
+            family=f"{self._stage.prefix}-forward",
+            cpu=256,
+            memory_limit_mib=512,
+            runtime_platform=_PLATFORM,
+            execution_role=self._execution_role("StartingForward"),
+            task_role=_task_role(
+                self,
+                "Forwarding",
+                [
+                    Right(
+                        "Forward",
+                        "AWS knows no resource for Session Manager's channels",
+                        [
+                            "ssmmessages:CreateControlChannel",
+                            "ssmmessages:CreateDataChannel",
+                            "ssmmessages:OpenControlChannel",
+                            "ssmmessages:OpenDataChannel",
+                        ],
+                        [ANYTHING],
+                    )
+                ],
+            ),
+        )
+        task.add_container(
+            "forward",
+            image=self._image.container,
+            command=["forward", str(FORWARD_SECONDS)],
+            user="mlflow",
+            logging=ecs.LogDriver.aws_logs(log_group=self._log, stream_prefix="forward"),
+            linux_parameters=ecs.LinuxParameters(self, "Init", init_process_enabled=True),
+        )
+        self.forwarding = ec2.SecurityGroup(
+            self,
+            "ForwardingGroup",
+            vpc=self._parts.vpc,
+            description="Forwarded ports: admit nobody, may call MLflow",
+        )
+        return task
+
+    def _connect(self) -> None:
+        port = ec2.Port.tcp(443 if self._stage.certificate else 80)
+        for caller, what in (
+            (self._parts.training, "Training jobs"),
+            (self.forwarding, "Forwarded ports"),
+        ):
+            self._front.add_ingress_rule(
+                ec2.Peer.security_group_id(caller.security_group_id), port, what
+            )
+        self.database.admitted.add_ingress_rule(
+            ec2.Peer.security_group_id(self._inside.security_group_id),
+            ec2.Port.tcp(PORT),
+            "Tasks of MLflow",
+        )
+
+    def _explain(self) -> None:
+        for task in (self.service.task_definition, self.forward):
+            accept(
+                task,
+                "AwsSolutions-ECS2",
+                "What is in the environment is no secret: names, a port and a prefix. "
+                "Passwords come from Secrets Manager.",
+            )
+        if not self._stage.production:
+            accept(
+                self.cluster,
+                "AwsSolutions-ECS4",
+                "Container Insights costs more than such a stage's task; its log and the "
+                "load balancer's metrics are there.",
+            )
+
+
+_PLATFORM = ecs.RuntimePlatform(
+    cpu_architecture=ecs.CpuArchitecture.X86_64,
+    operating_system_family=ecs.OperatingSystemFamily.LINUX,
+)
+
+
+class _Image:
+    """The image that `make deploy` has pushed last, by its digest; until then there is none.
+
+    The digest is in a parameter of Systems Manager and not in the template, so that whoever runs
+    `cdk deploy` next, on any machine, deploys the same one. Before the first push the service is
+    there and runs nothing.
+    """
+
+    def __init__(self, scope: Construct, stage: Stage, repository: ecr.IRepository) -> None:
+        digest = CfnParameter(
+            scope,
+            "Image",
+            type="AWS::SSM::Parameter::Value<String>",
+            default=image_parameter(stage),
+            description="The digest of the tracking image, or none",
+        ).value_as_string
+        self._pushed = CfnCondition(
+            scope,
+            "Pushed",
+            expression=Fn.condition_not(Fn.condition_equals(digest, NO_IMAGE)),
+        )
+        uri = repository.repository_uri
+        name = Fn.condition_if(
+            self._pushed.logical_id, Fn.join("@", [uri, digest]), Fn.join(":", [uri, NO_IMAGE])
+        )
+        self.container = ecs.ContainerImage.from_registry(Token.as_string(name))
+
+    def start_at_zero(
+        self, service: ecs.FargateService, scaling: ecs.ScalableTaskCount, stage: Stage
+    ) -> None:
+        """Run no task before there is an image."""
+        count = Fn.condition_if(self._pushed.logical_id, stage.tracking_tasks, 0)
+        service.node.find_child("Service").add_property_override("DesiredCount", count)
+        target = scaling.node.find_child("Target").node.default_child
+        target.add_property_override("MinCapacity", count)
+
+
+def _task_role(scope: Construct, name: str, rights: list[Right]) -> iam.Role:
+    """A role for ECS tasks of this account."""
+    made = iam.Role(
+        scope,
+        name,
+        assumed_by=iam.ServicePrincipal(
+            "ecs-tasks.amazonaws.com",
+            conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+        ),
+        inline_policies={
+            "rights": iam.PolicyDocument(statements=[one.statement() for one in rights])
+        },
+    )
+    explain_wildcards(made, rights)
+    # The CDK would add rights of its own by its grants, wider than these.
+    return made.without_policy_updates()
