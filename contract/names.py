@@ -47,6 +47,7 @@ class Role(StrEnum):
 
     TRAINING = "training"
     SERVING = "serving"
+    TRACKING = "tracking"
     DEPLOYING = "deploying"
     INVOKING = "invoking"
 
@@ -62,6 +63,7 @@ class Output(StrEnum):
     TRACKING_REPOSITORY = "TrackingRepository"
     TRAINING_ROLE = "TrainingRole"
     SERVING_ROLE = "ServingRole"
+    TRACKING_ROLE = "TrackingRole"
     DEPLOYING_ROLE = "DeployingRole"
     INVOKING_ROLE = "InvokingRole"
     PRIVATE_SUBNETS = "PrivateSubnets"
@@ -85,6 +87,7 @@ REPOSITORIES = {
 ROLES = {
     Role.TRAINING: Output.TRAINING_ROLE,
     Role.SERVING: Output.SERVING_ROLE,
+    Role.TRACKING: Output.TRACKING_ROLE,
     Role.DEPLOYING: Output.DEPLOYING_ROLE,
     Role.INVOKING: Output.INVOKING_ROLE,
 }

@@ -4,6 +4,7 @@ import aws_cdk as cdk
 
 from contract.settings import Settings
 from contract.stage import Stage
+from infra.checks import add_checks
 from infra.stacks import BaseStack, MonitoringStack, TrackingStack
 
 FLAGS = {
@@ -31,6 +32,7 @@ def build(stage: Stage, outdir: str | None = None) -> cdk.App:
     base = BaseStack(app, stage)
     tracking = TrackingStack(app, stage, base)
     MonitoringStack(app, stage, tracking)
+    add_checks(app)
     return app
 
 

@@ -4,10 +4,14 @@ import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 from constructs import IConstruct
 
+PACK = "AwsSolutions"
+
 
 def accept(construct: IConstruct, rule: str, reason: str) -> None:
     """Accept a rule's finding on a construct and on what it is made of."""
-    cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=rule, reason=reason))
+    cdk.Validations.of(construct).acknowledge(
+        cdk.Acknowledgment(id=f"{PACK}::{rule}", reason=reason)
+    )
 
 
 def add_checks(app: cdk.App) -> None:

@@ -1,4 +1,4 @@
-"""Who may do what: a role for training, one for serving, one to deploy and one to invoke."""
+"""Who may do what: training, serving, tracking, deploying and invoking have a role each."""
 
 from collections.abc import Mapping
 
@@ -30,7 +30,7 @@ JOBS, ENDPOINTS = "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/Endpoints"
 
 
 class Roles(Construct):
-    """The four roles; each is told what it needs of the rest."""
+    """The roles, and each right with its reason."""
 
     def __init__(
         self,
@@ -76,6 +76,13 @@ class Roles(Construct):
         self.of = {
             Name.TRAINING: training,
             Name.SERVING: serving,
+            Name.TRACKING: role(
+                self,
+                "Tracking",
+                f"The MLflow server of {stage.prefix}: keeps the artifacts of runs",
+                for_tasks(),
+                self._tracking(),
+            ),
             Name.DEPLOYING: role(
                 self,
                 "Deploying",
@@ -258,6 +265,21 @@ class Roles(Construct):
             )
         ]
 
+    def _tracking(self) -> list[Right]:
+        return [
+            Right(
+                "KeepArtifacts",
+                "runs get new names; MLflow may delete what its users delete, below one prefix",
+                [
+                    *("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject"),
+                    *("s3:ListMultipartUploadParts", "s3:PutObject"),
+                ],
+                self._objects(Prefix.RUNS),
+            ),
+            self._list(Prefix.RUNS),
+            self._use_key(),
+        ]
+
     def _objects(self, *prefixes: Prefix) -> list[str]:
         return [self._bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes]
 
@@ -334,6 +356,14 @@ def _sagemaker() -> iam.IPrincipal:
 
 def _sagemaker_arn(kind: str, name: str) -> str:
     return _arn("sagemaker", f"{kind}/{name}")
+
+
+def for_tasks() -> iam.IPrincipal:
+    """Return ECS, and only for this account, as the one that a role trusts."""
+    return iam.ServicePrincipal(
+        "ecs-tasks.amazonaws.com",
+        conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+    )
 
 
 def _write_logs(group: str) -> list[Right]:

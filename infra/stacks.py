@@ -14,6 +14,7 @@ from contract.names import (
     Image,
     Output,
     Part,
+    Role,
     image_parameter,
     stack_name,
 )
@@ -113,8 +114,8 @@ class TrackingStack(_StageStack):
             stage,
             Parts(
                 vpc=base.network.vpc,
-                # By their ARNs: the CDK would write this stack's roles into the policies of the base,
-                # which then needed this stack to be there first. The roles say what they may do.
+                # By their ARNs: the CDK would write this stack's roles into the base's policies,
+                # and each would need the other to be there first. Roles say what they may do.
                 key=kms.Key.from_key_arn(self, "Data", base.key.key_arn),
                 artifacts=base.buckets.artifacts,
                 logs=base.buckets.logs,
@@ -123,6 +124,7 @@ class TrackingStack(_StageStack):
                 training_password=secretsmanager.Secret.from_secret_complete_arn(
                     self, "TrainingPassword", base.training_password.secret_arn
                 ),
+                role=base.roles.of[Role.TRACKING],
             ),
         )
         self.add_stack_dependency(base)  # it reads the parameter that names its image

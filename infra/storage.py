@@ -9,6 +9,7 @@ from constructs import Construct
 
 from contract.names import Image, Prefix, repository_name
 from contract.stage import Stage
+from infra.overrides import override
 
 OLD_VERSIONS_DAYS = 30
 UNTAGGED_DAYS = 7
@@ -27,7 +28,7 @@ def log_group(scope: Construct, name: str, stage: Stage) -> logs.LogGroup:
     """Build a group of logs that are kept as long as the stage says."""
     group = logs.LogGroup(scope, name, removal_policy=removal_policy(stage))
     # The CDK has a word for each number of days; CloudFormation has the number.
-    group.node.default_child.add_property_override("RetentionInDays", stage.log_days)
+    override(group, "RetentionInDays", stage.log_days)
     return group
 
 
@@ -53,20 +54,11 @@ class Buckets(Construct):
     def __init__(self, scope: Construct, name: str, stage: Stage, key: kms.IKey) -> None:
         """Build both: no public access, TLS alone, versions kept."""
         super().__init__(scope, name)
-        common = {
-            "block_public_access": s3.BlockPublicAccess.BLOCK_ALL,
-            "enforce_ssl": True,
-            "minimum_tls_version": 1.2,
-            "versioned": True,
-            "object_ownership": s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            "removal_policy": removal_policy(stage),
-        }
-        self.logs = s3.Bucket(
+        self.logs = _bucket(
             self,
             "Logs",
-            # Load balancers and S3 itself can't write under a key of ours.
-            encryption=s3.BucketEncryption.S3_MANAGED,
-            lifecycle_rules=[
+            stage,
+            [
                 s3.LifecycleRule(
                     id="expire",
                     expiration=Duration.days(stage.access_log_days),
@@ -74,19 +66,48 @@ class Buckets(Construct):
                     abort_incomplete_multipart_upload_after=Duration.days(1),
                 )
             ],
-            **common,
         )
-        self.artifacts = s3.Bucket(
-            self,
-            "Artifacts",
-            encryption=s3.BucketEncryption.KMS,
-            encryption_key=key,
-            bucket_key_enabled=True,
-            server_access_logs_bucket=self.logs,
-            server_access_logs_prefix="artifacts/",
-            lifecycle_rules=_lifecycle(stage),
-            **common,
+        self.artifacts = _bucket(
+            self, "Artifacts", stage, _lifecycle(stage), key=key, asked=self.logs
         )
+
+
+def _bucket(
+    scope: Construct,
+    name: str,
+    stage: Stage,
+    lifecycle: list[s3.LifecycleRule],
+    *,
+    key: kms.IKey | None = None,
+    asked: s3.IBucket | None = None,
+) -> s3.Bucket:
+    """Build a bucket.
+
+    Args:
+        scope: The construct.
+        name: Within it.
+        stage: Whether it stays when its stack goes.
+        lifecycle: What is kept for how long.
+        key: Ours; S3's own where there is none, since load balancers and S3 itself can't write
+            their logs under another one.
+        asked: The bucket that keeps who asked for what.
+    """
+    return s3.Bucket(
+        scope,
+        name,
+        encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
+        encryption_key=key,
+        bucket_key_enabled=True if key else None,
+        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+        enforce_ssl=True,
+        minimum_tls_version=1.2,
+        versioned=True,
+        object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+        server_access_logs_bucket=asked,
+        server_access_logs_prefix="artifacts/" if asked else None,
+        lifecycle_rules=lifecycle,
+        removal_policy=removal_policy(stage),
+    )
 
 
 def _lifecycle(stage: Stage) -> list[s3.LifecycleRule]:

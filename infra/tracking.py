@@ -19,9 +19,10 @@ from contract.stage import Stage
 from infra.checks import accept
 from infra.database import NAME, PORT, USER, Database
 from infra.network import PRIVATE
+from infra.overrides import override
 from infra.passwords import password
-from infra.rights import ANYTHING, Right, explain_wildcards
-from infra.roles import PULL, USE_KEY
+from infra.rights import ANYTHING, Right, role
+from infra.roles import PULL, for_tasks
 from infra.storage import log_group
 
 LISTENS = 5000
@@ -43,6 +44,8 @@ class Parts:
     training: ec2.ISecurityGroup
     """What training jobs are in: it may call the host."""
     training_password: secretsmanager.ISecret
+    role: iam.Role
+    """What the server may do: keep artifacts."""
 
 
 class TrackingHost(Construct):
@@ -133,7 +136,7 @@ class TrackingHost(Construct):
             memory_limit_mib=stage.tracking_memory_mb,
             runtime_platform=_PLATFORM,
             execution_role=self._execution_role("Starting", self._secrets_read_at_start()),
-            task_role=_task_role(self, "Running", self._artifact_rights()),
+            task_role=self._parts.role.without_policy_updates(),
             volumes=[ecs.Volume(name="tmp")],
         )
         prepare = self._add_container(task, "prepare", essential=False)
@@ -201,34 +204,7 @@ class TrackingHost(Construct):
             [one.secret_arn for one in self._secrets().values()],
         )
 
-    def _artifact_rights(self) -> list[Right]:
-        artifacts = self._parts.artifacts
-        return [
-            Right(
-                "KeepArtifacts",
-                "runs get new names; MLflow may delete what its users delete, below one prefix",
-                [
-                    *("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject"),
-                    *("s3:ListMultipartUploadParts", "s3:PutObject"),
-                ],
-                [artifacts.arn_for_objects(f"{Prefix.RUNS}*")],
-            ),
-            Right(
-                "ListArtifacts",
-                "below one prefix",
-                ["s3:ListBucket"],
-                [artifacts.bucket_arn],
-                {"StringLike": {"s3:prefix": [f"{Prefix.RUNS}*"]}},
-            ),
-            Right(
-                "UseKey",
-                "artifacts are encrypted with it; GenerateDataKey* is with and without plaintext",
-                USE_KEY,
-                [self._parts.key.key_arn],
-            ),
-        ]
-
-    def _execution_role(self, name: str, *more: Right) -> iam.Role:
+    def _execution_role(self, name: str, *more: Right) -> iam.IRole:
         """What Fargate itself may do to start a task: pull its image, write its log."""
         rights = [
             Right("PullImage", "its own", PULL, [self._parts.repository.repository_arn]),
@@ -252,7 +228,15 @@ class TrackingHost(Construct):
             ),
             *more,
         ]
-        return _task_role(self, name, rights)
+        made = role(
+            self,
+            name,
+            f"Starts tasks of {self._stage.prefix}: pulls their image, reads their passwords",
+            for_tasks(),
+            rights,
+        )
+        # Else the CDK would add rights of its own, wider than these.
+        return made.without_policy_updates()
 
     def _build_service(self, task: ecs.FargateTaskDefinition) -> ecs.FargateService:
         stage = self._stage
@@ -318,9 +302,11 @@ class TrackingHost(Construct):
             memory_limit_mib=512,
             runtime_platform=_PLATFORM,
             execution_role=self._execution_role("StartingForward"),
-            task_role=_task_role(
+            task_role=role(
                 self,
                 "Forwarding",
+                "Forwards ports by Session Manager",
+                for_tasks(),
                 [
                     Right(
                         "Forward",
@@ -422,24 +408,5 @@ class _Image:
     ) -> None:
         """Run no task before there is an image."""
         count = Fn.condition_if(self._pushed.logical_id, stage.tracking_tasks, 0)
-        service.node.find_child("Service").add_property_override("DesiredCount", count)
-        target = scaling.node.find_child("Target").node.default_child
-        target.add_property_override("MinCapacity", count)
-
-
-def _task_role(scope: Construct, name: str, rights: list[Right]) -> iam.Role:
-    """A role for ECS tasks of this account."""
-    made = iam.Role(
-        scope,
-        name,
-        assumed_by=iam.ServicePrincipal(
-            "ecs-tasks.amazonaws.com",
-            conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
-        ),
-        inline_policies={
-            "rights": iam.PolicyDocument(statements=[one.statement() for one in rights])
-        },
-    )
-    explain_wildcards(made, rights)
-    # The CDK would add rights of its own by its grants, wider than these.
-    return made.without_policy_updates()
+        override(service.node.find_child("Service"), "DesiredCount", count)
+        override(scaling.node.find_child("Target"), "MinCapacity", count)
