@@ -44,6 +44,9 @@ class Database(Construct):
         self.instance = rds.DatabaseInstance(
             self,
             "Postgres",
+            # A name of its own: a change that CloudFormation could only make by replacing the
+            # database fails then, instead of beginning with an empty one.
+            instance_identifier=f"{stage.prefix}-mlflow",
             engine=engine,
             instance_type=ec2.InstanceType(stage.database_class),
             credentials=rds.Credentials.from_password(USER, self.password.secret_value),
