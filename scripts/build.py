@@ -2,26 +2,15 @@
 
 import subprocess
 import time
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from contract.errors import StackError
+from contract.names import Image
 from contract.settings import PROJECT, without_password
 from scripts.console import main, say
-from scripts.engine import SERVE_IMAGE, TRAIN_IMAGE, find_engine
-
-
-class Image(StrEnum):
-    """The Dockerfile's targets, and all of them."""
-
-    ALL = "all"
-    SERVE = "serve"
-    TRAIN = "train"
-
-
-NAMES = {Image.SERVE: SERVE_IMAGE, Image.TRAIN: TRAIN_IMAGE}
+from scripts.engine import IMAGE_NAMES, find_engine
 
 
 class BuildError(StackError):
@@ -29,32 +18,38 @@ class BuildError(StackError):
 
 
 def command(
-    image: Annotated[Image, typer.Argument(help="Which one.")] = Image.ALL,
+    images: Annotated[list[Image] | None, typer.Argument(help="Which; all of them else.")] = None,
 ) -> None:
-    """Build the serving and the training image, labelled with the commit that they are of."""
+    """Build the images that serve, train and track, labelled with the commit that they are of."""
     engine = find_engine()
-    for target, name in NAMES.items():
-        if image in {target, Image.ALL}:
-            say(f"Building {name} with {engine}")
-            began = time.monotonic()
-            _build(engine, target, name)
-            say(f"Built {name} in {time.monotonic() - began:.0f} s")
+    for image in images or Image:
+        build_image(engine, image)
 
 
-def _build(engine: str, target: Image, name: str) -> None:
+def build_image(engine: str, image: Image) -> str:
+    """Build one of the Dockerfile's targets, and return its name on this machine.
+
+    Raises:
+        BuildError: The engine has failed; what it said is above.
+    """
+    name = IMAGE_NAMES[image]
+    say(f"Building {name} with {engine}")
+    began = time.monotonic()
     source = without_password(_git("remote", "get-url", "origin"))
     # Not as the Dockerfile's ARG: an older podman takes a layer from its cache though one differs.
-    labels = {"revision": _revision(), "source": source or "unknown"}
+    labels = {"revision": revision(), "source": source or "unknown"}
     arguments = [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
     done = subprocess.run(
-        [engine, "build", f"--target={target}", f"--tag={name}", *arguments, str(PROJECT)],
+        [engine, "build", f"--target={image}", f"--tag={name}", *arguments, str(PROJECT)],
         check=False,
     )
     if done.returncode:
         raise BuildError(f"{name}: {engine} build failed with exit code {done.returncode}")
+    say(f"Built {name} in {time.monotonic() - began:.0f} s")
+    return name
 
 
-def _revision() -> str:
+def revision() -> str:
     """Return the commit, marked where the folder differs from it."""
     head = _git("rev-parse", "HEAD")
     changed = "-dirty" if head and _git("status", "--porcelain") else ""

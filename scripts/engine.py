@@ -4,9 +4,11 @@ import shutil
 import subprocess
 
 from contract.errors import StackError
+from contract.names import Image
 
 ENGINES = ("docker", "podman")
-SERVE_IMAGE, TRAIN_IMAGE = "sagemaker-mlflow-stack-serve", "sagemaker-mlflow-stack-train"
+IMAGE_NAMES = {image: f"sagemaker-mlflow-stack-{image}" for image in Image}
+"""What the images are called on this machine."""
 
 
 def find_engine() -> str:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from contract.errors import EndpointError
+from contract.names import Image
+from scripts.engine import IMAGE_NAMES
 from scripts.targets.records import HOST
 
-IMAGE = "sagemaker-mlflow-stack-serve"
+IMAGE = IMAGE_NAMES[Image.SERVE]
 ENDPOINT_LABEL, HOME_LABEL = "stack.endpoint", "stack.home"
 MODEL_FOLDER = "/opt/ml/model"
 STOP_SECONDS = 30

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from contract.errors import StackError
+from contract.names import Image
 from contract.settings import PROJECT
-from scripts.engine import SERVE_IMAGE, TRAIN_IMAGE, find_engine
+from scripts.engine import IMAGE_NAMES, find_engine
 from tests.serving.server import Server, bits, free_port, records
 
 MB = 10**6
@@ -62,7 +63,7 @@ def build(name: str) -> None:
 @pytest.fixture(scope="module")
 def image() -> str:
     build("serve")
-    return SERVE_IMAGE
+    return IMAGE_NAMES[Image.SERVE]
 
 
 @contextmanager
@@ -176,8 +177,17 @@ def test_a_change_of_code_keeps_the_layers_below(image: str, tmp_path: Path) -> 
 
 def test_the_training_image_trains(tmp_path: Path) -> None:
     build("train")
+    train = IMAGE_NAMES[Image.TRAIN]
     result = json.loads(
-        engine("run", "--rm", "--network=none", TRAIN_IMAGE, "train", "--families=ridge", "--json")
+        engine(
+            "run",
+            "--rm",
+            "--network=none",
+            train,
+            "train",
+            "--families=ridge",
+            "--json",
+        )
     )
     assert result["winner"]["family"] == "ridge"
     assert len(result["leaderboard"]) == 6

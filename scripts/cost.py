@@ -1,0 +1,161 @@
+"""What a stage costs a month: `make cost`."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from contract.errors import InfraError
+from contract.names import Part, stack_name
+from contract.settings import PROJECT, Settings, load
+from contract.stage import Stage
+from scripts.console import main, say
+from scripts.pricing import Line, Prices, price_later, price_template
+
+Egress = Literal["nat", "endpoints"]
+EGRESS: tuple[Egress, ...] = ("endpoints", "nat")
+SOMEBODY = "team@example.com"
+"""Stands in for the address that production needs: what it is costs nothing."""
+
+
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
+) -> None:
+    """List what costs money in each stage, with both kinds of egress side by side."""
+    settings, prices = load(), read_prices()
+    say("Writing the templates of each stage with either egress (half a minute)")
+    variants = [(name, egress) for name in settings.stages for egress in EGRESS]
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(2) as pool:
+        bills = dict(
+            zip(
+                variants,
+                pool.map(lambda one: _bill(settings, one, Path(scratch), prices), variants),
+                strict=True,
+            )
+        )
+    if as_json:
+        print(
+            json.dumps({f"{name} {egress}": _plain(bill) for (name, egress), bill in bills.items()})
+        )
+        return
+    for name in settings.stages:
+        _show(name, {egress: bills[name, egress] for egress in EGRESS}, prices)
+
+
+def read_prices() -> Prices:
+    """Return the prices of the file that STACK_PRICES names, by default the project's."""
+    return Prices(Path(os.environ.get("STACK_PRICES") or PROJECT / "infra" / "prices.toml"))
+
+
+def monthly_cost(stage: Stage, folder: Path) -> float:
+    """Return what the templates of a folder cost a month, in US dollars."""
+    return sum(line.monthly for line in _lines(stage, folder, read_prices()))
+
+
+Bill = dict[str, list[Line]]
+"""What is provisioned, and what comes on top of it later."""
+
+
+def _bill(
+    settings: Settings,
+    name: str,
+    egress: Literal["nat", "endpoints"],
+    scratch: Path,
+    prices: Prices,
+) -> Bill:
+    own = settings.stages[name]
+    email = own.get("alarm_email") or settings.infra.get("alarm_email") or SOMEBODY
+    prefix = f"STACK_STAGES__{name.upper()}__"
+    folder = scratch / f"{name}-{egress}"
+    done = subprocess.run(
+        [sys.executable, "-m", "infra"],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "STACK_STAGE": name,
+            f"{prefix}EGRESS": egress,
+            f"{prefix}ALARM_EMAIL": email,
+            "CDK_OUTDIR": str(folder),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason"])[-1]
+        raise InfraError(f"{name} with {egress}: {reason.removeprefix('error: ')}")
+    # Not by of_stage: the address may be missing in the settings.
+    stage = Stage(**{**settings.infra, **own, "name": name, "alarm_email": email})
+    return {
+        "provisioned": _lines(stage, folder, prices),
+        "later": price_later(stage, prices),
+    }
+
+
+def _lines(stage: Stage, folder: Path, prices: Prices) -> list[Line]:
+    return [
+        line
+        for part in Part
+        for line in price_template(
+            json.loads((folder / f"{stack_name(stage, part)}.template.json").read_text()),
+            stage,
+            prices,
+        )
+    ]
+
+
+def _plain(bill: Bill) -> dict[str, object]:
+    return {
+        kind: {
+            "usd_a_month": round(sum(line.monthly for line in lines), 2),
+            "lines": [vars(line) | {"monthly": line.monthly} for line in lines],
+        }
+        for kind, lines in bill.items()
+    }
+
+
+def _show(name: str, bills: Mapping[str, Bill], prices: Prices) -> None:
+    """One row a kind of thing; --json has one for each resource."""
+    table = Table(title=f"Stage {name}, US dollars a month ({prices.about})", title_justify="left")
+    table.add_column("")
+    table.add_column("unit price", justify="right")
+    for egress in bills:
+        table.add_column(f"{egress}: quantity", justify="right")
+        table.add_column("USD", justify="right")
+    table.add_column("assumed")
+    for kind, word in (("provisioned", "Together"), ("later", "Together, on top of it")):
+        first = {line.what: line for bill in bills.values() for line in bill[kind]}
+        for what, line in first.items():
+            cells = [
+                cell
+                for bill in bills.values()
+                for cell in _cells([one for one in bill[kind] if one.what == what])
+            ]
+            table.add_row(what, f"{line.unit_price:g}", *cells, line.assumption)
+        sums = [
+            cell
+            for bill in bills.values()
+            for cell in ("", f"{sum(line.monthly for line in bill[kind]):,.2f}")
+        ]
+        table.add_row(word, "", *sums, "", style="bold", end_section=True)
+    Console(width=max(Console().width, 120)).print(table)
+
+
+def _cells(lines: list[Line]) -> tuple[str, str]:
+    if not lines:
+        return "", ""
+    quantity = sum(line.quantity for line in lines)
+    return f"{quantity:,.0f} {lines[0].unit}", f"{sum(line.monthly for line in lines):,.2f}"
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,64 @@
+"""Build an image and push it to a stage's repository, under the name of its content."""
+
+import base64
+import subprocess
+import time
+
+from contract.errors import InfraError
+from contract.names import REPOSITORIES, Image, Part
+from scripts.account import Account, errors
+from scripts.build import build_image, revision
+from scripts.console import say
+
+
+def push(engine: str, account: Account, image: Image) -> str:
+    """Return the digest of an image of this commit in the stage's repository.
+
+    Tags never move there: one that was pushed from this commit before is taken as it is.
+
+    Raises:
+        StackError: It can't be built or pushed.
+    """
+    repository = account.outputs(Part.BASE)[REPOSITORIES[image]]
+    tag = revision()
+    if tag.endswith("-dirty"):  # its content is nobody's: a tag of its own each time
+        tag = f"{tag}-{int(time.time())}"
+    elif digest := _digest(account, repository, tag):
+        say(f"{image} of {tag[:12]} is in {repository} already")
+        return digest
+    local = build_image(engine, image)
+    name = f"{repository}:{tag}"
+    _log_in(engine, account, repository)
+    say(f"Pushing {name}")
+    _run(engine, "tag", local, name)
+    _run(engine, "push", name)
+    digest = _digest(account, repository, tag)
+    if not digest:
+        raise InfraError(f"{name} was pushed, and isn't there")
+    return digest
+
+
+def _digest(account: Account, repository: str, tag: str) -> str:
+    ecr = account.client("ecr")
+    try:
+        found = ecr.describe_images(
+            repositoryName=repository.partition("/")[2], imageIds=[{"imageTag": tag}]
+        )
+    except ecr.exceptions.ImageNotFoundException:
+        return ""
+    return str(found["imageDetails"][0]["imageDigest"])
+
+
+def _log_in(engine: str, account: Account, repository: str) -> None:
+    with errors("a login to ECR"):
+        (given,) = account.client("ecr").get_authorization_token()["authorizationData"]
+    user, _, password = base64.b64decode(given["authorizationToken"]).decode().partition(":")
+    registry = repository.partition("/")[0]
+    # By its input: every process of the machine can read arguments.
+    _run(engine, "login", "--username", user, "--password-stdin", registry, text=password)
+
+
+def _run(engine: str, *arguments: str, text: str | None = None) -> None:
+    done = subprocess.run([engine, *arguments], input=text, text=True, check=False)
+    if done.returncode:
+        raise InfraError(f"{engine} {arguments[0]} has failed; the reason is above")
