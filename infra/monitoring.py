@@ -269,7 +269,8 @@ class FailedTrainings(Construct):
             ),
             targets=[
                 targets.SnsTopic(
-                    topic,
+                    # By its ARN: the CDK would let the events of every account write to it.
+                    sns.Topic.from_topic_arn(self, "Topic", topic.topic_arn),
                     message=events.RuleTargetInput.from_text(f"Training {job} failed: {reason}"),
                 )
             ],

@@ -49,6 +49,10 @@ def main(command: Callable[..., None]) -> NoReturn:
             parser.invoke(context)
     except typer.Exit as done:  # --help
         sys.exit(done.exit_code)
+    except typer.Abort as abort:  # a question that nobody answers, or Ctrl-C in its place
+        interrupt = abort.__context__
+        say("interrupted" if isinstance(interrupt, Interrupted) else "error: not answered")
+        sys.exit(interrupt.exit_code if isinstance(interrupt, Interrupted) else 2)
     except StackError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)

@@ -65,13 +65,8 @@ Bill = dict[str, list[Line]]
 """What is provisioned, and what comes on top of it later."""
 
 
-def _bill(
-    settings: Settings,
-    name: str,
-    egress: Literal["nat", "endpoints"],
-    scratch: Path,
-    prices: Prices,
-) -> Bill:
+def _bill(settings: Settings, variant: tuple[str, Egress], scratch: Path, prices: Prices) -> Bill:
+    name, egress = variant
     own = settings.stages[name]
     email = own.get("alarm_email") or settings.infra.get("alarm_email") or SOMEBODY
     prefix = f"STACK_STAGES__{name.upper()}__"

@@ -35,6 +35,7 @@ def command(
     if not yes and typer.prompt("Type the stage's name to go on", err=True) != stage.name:
         say("Nothing was deleted")
         return
+    cdk.synthesise(stage)
     base = _outputs(account)
     # What watches and what runs go first: they would write into what is emptied.
     _destroy(account, Part.MONITORING, Part.TRACKING)
@@ -59,8 +60,9 @@ def _outputs(account: Account) -> dict[Output, str]:
 
 
 def _destroy(account: Account, *parts: Part) -> None:
-    stage = account.stage
-    cdk.run(["destroy", *(stack_name(stage, part) for part in parts), "--force"], stage)
+    names = [stack_name(account.stage, part) for part in parts]
+    options = ["--force", "--exclusively", "--app", str(cdk.ASSEMBLY)]
+    cdk.run(["destroy", *names, *options], account.stage)
 
 
 def _empty_bucket(account: Account, name: str) -> None:

@@ -140,14 +140,12 @@ def _address(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
 def _endpoint(bill: Bill, name: str, wish: Mapping[str, Any]) -> list[Line]:
     if wish.get("VpcEndpointType") != "Interface":
         return []  # a gateway: free
-    zones = len(wish["SubnetIds"])
+    zones, size = len(wish["SubnetIds"]), bill.prices("assumed", "egress_gb")
     return [
         bill.hourly(
             "Endpoints of services", name, "interface_endpoint", zones, f"in {zones} zone(s)"
         ),
-        bill.moved(
-            "Traffic to services", name, "interface_endpoint", bill.prices("assumed", "egress_gb")
-        ),
+        bill.moved("Traffic to services", name, "interface_endpoint", size),
     ]
 
 
