@@ -107,6 +107,10 @@ destroy: $(INFRA_STAMP) $(CDK_STAMP) ## take a stage back, what it keeps in buck
 test: $(DEV_STAMP) $(CDK_STAMP) ## run every test
 	@$(RUN) -m pytest $(ARGS)
 
+.PHONY: test-quick
+test-quick: $(DEV_STAMP) $(CDK_STAMP) ## run the tests that take less than half a minute each
+	@$(RUN) -m pytest -m "not slow" $(ARGS)
+
 .PHONY: bench
 bench: $(DEV_STAMP) ## measure speed, memory and growth beside peers (about ten minutes; ARGS=growth for one)
 	@$(RUN) -m benchmarks $(ARGS)

@@ -6,17 +6,26 @@ import sys
 
 from contract.errors import StackError
 from contract.settings import load
-from infra.app import build, choose_stage
 
 
 def main() -> int:
-    """Synthesise the stage's stacks; a wrong setting is one line, before the CDK has begun."""
+    """Synthesise a stage: the one that `-c stage=prod` names, else the one that the settings name.
+
+    A wrong setting is one line, before the CDK has begun.
+    """
     try:
-        stage = choose_stage(load(), json.loads(os.environ.get("CDK_CONTEXT_JSON") or "{}"))
+        context = json.loads(os.environ.get("CDK_CONTEXT_JSON") or "{}")
+        stage = load().of_stage(context.get("stage", ""))
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    build(stage).synth()
+    from infra.app import build  # noqa: PLC0415 - the CDK takes seconds to load
+
+    try:
+        build(stage).synth()
+    except RuntimeError as error:  # all that the CDK's other half raises
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -2,7 +2,6 @@
 
 import aws_cdk as cdk
 
-from contract.settings import Settings
 from contract.stage import Stage
 from infra.checks import add_checks
 from infra.stacks import BaseStack, MonitoringStack, TrackingStack
@@ -34,12 +33,3 @@ def build(stage: Stage, outdir: str | None = None) -> cdk.App:
     MonitoringStack(app, stage, tracking)
     add_checks(app)
     return app
-
-
-def choose_stage(settings: Settings, context: dict[str, str]) -> Stage:
-    """Return the stage that `-c stage=prod` names, else the one that the settings name.
-
-    Raises:
-        SettingsError: There is none of this name, or a setting of it can't be used.
-    """
-    return settings.of_stage(context.get("stage", ""))

@@ -51,6 +51,7 @@ def main(command: Callable[..., None]) -> NoReturn:
         sys.exit(done.exit_code)
     except typer.Abort as abort:  # a question that nobody answers, or Ctrl-C in its place
         interrupt = abort.__context__
+        say("")  # the question's own line
         say("interrupted" if isinstance(interrupt, Interrupted) else "error: not answered")
         sys.exit(interrupt.exit_code if isinstance(interrupt, Interrupted) else 2)
     except StackError as error:

@@ -12,6 +12,7 @@ from contract.settings import PROJECT, Settings
 from training.train import Entry, Progress, Result, train
 from training.worker import Worker
 
+VENV = Path(sys.executable).parent
 NONE_COLUMNS = ["Alley", "BsmtQual", "FireplaceQu", "GarageType", "PoolQC", "Fence", "MiscFeature"]
 
 DEFAULTS: dict[str, dict[str, Any]] = {

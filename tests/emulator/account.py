@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -48,15 +49,16 @@ class Account:
 
 
 @contextmanager
-def emulated_account(region: str = "us-east-1") -> Iterator[Account]:
-    """An account with nothing in it, in a process of its own."""
+def emulated_account(folder: Path, region: str = "us-east-1") -> Iterator[Account]:
+    """An account with nothing in it, in a process of its own; its log is in the folder."""
     shell = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    log = (folder / "account.log").open("w")
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tests.emulator"],
         cwd=PROJECT,
         env={**shell, "MOTO_ACCOUNT_ID": ACCOUNT},
         stdout=subprocess.PIPE,
-        stderr=None,
+        stderr=log,
         text=True,
     )
     try:
@@ -67,3 +69,4 @@ def emulated_account(region: str = "us-east-1") -> Iterator[Account]:
     finally:
         process.terminate()
         process.communicate(timeout=20)
+        log.close()

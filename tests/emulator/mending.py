@@ -1,0 +1,130 @@
+"""What moto's CloudFormation gets wrong in the types that it has, mended.
+
+A bucket's policy is kept and told, and not enforced: moto takes a denial whatever condition it has,
+so that one of requests without TLS would be one of all requests.
+"""
+
+import json
+from typing import Any
+
+from moto.cloudformation.models import CloudFormationBackend, Stack
+from moto.cloudformation.parsing import ResourceMap
+from moto.cloudformation.responses import CloudFormationResponse
+from moto.ec2.models.route_tables import RouteTable
+from moto.ec2.models.vpcs import VPCEndPoint
+from moto.elbv2.models import FakeTargetGroup
+from moto.iam.access_control import PermissionResult
+from moto.iam.models import Role
+from moto.rds.models import DBInstance, DBParameterGroup
+from moto.s3.models import FakeBucket
+
+OUTPUTS = vars(Stack)["outputs"].fget
+RESOURCE_DIFF = ResourceMap.build_resource_diff
+VALIDATE_UPDATE = CloudFormationResponse._validate_different_update
+CREATE_DATABASE = vars(DBInstance)["create_from_cloudformation_json"].__func__
+
+
+def mend() -> None:
+    """Make it so."""
+    mended: list[tuple[type, str, Any]] = [
+        (FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL),
+        (DBParameterGroup, "physical_resource_id", property(lambda group: group.name)),
+        (
+            FakeTargetGroup,
+            "get_cfn_attribute",
+            lambda group, _name: group.arn.rpartition(":")[2],
+        ),
+        (RouteTable, "delete", _delete_route_table),
+        (VPCEndPoint, "delete", _delete_endpoint),
+        (CloudFormationBackend, "_resolve_update_parameters", _resolve_update_parameters),
+        (CloudFormationResponse, "_validate_different_update", _validate_different_update),
+        (Role, "put_policy", _put_policy),
+        (Stack, "outputs", property(_outputs)),
+        (ResourceMap, "build_resource_diff", _build_resource_diff),
+        (DBInstance, "create_from_cloudformation_json", classmethod(_create_database)),
+    ]
+    for owner, name, value in mended:
+        setattr(owner, name, value)
+
+
+def _delete_route_table(table: Any, *_: Any) -> None:
+    table.associations.clear()
+    table.ec2_backend.delete_route_table(table.id)
+
+
+def _delete_endpoint(endpoint: Any, *_: Any) -> None:
+    # Its routes may be gone with their table: a stack's resources are deleted in any order.
+    endpoint.route_table_ids = [
+        one for one in endpoint.route_table_ids or [] if one in endpoint.ec2_backend.route_tables
+    ]
+    endpoint.ec2_backend.delete_vpc_endpoints([endpoint.id])
+
+
+def _resolve_update_parameters(
+    _backend: Any, instance: Any, incoming_params: list[dict[str, str]]
+) -> dict[str, str]:
+    """Keep a previous value, which is the default where none was ever given."""
+    given = {
+        one["ParameterKey"]: one["ParameterValue"]
+        for one in incoming_params
+        if "ParameterValue" in one
+    }
+    kept = {
+        one["ParameterKey"]: instance.parameters[one["ParameterKey"]]
+        for one in incoming_params
+        if one.get("UsePreviousValue") and one["ParameterKey"] in instance.parameters
+    }
+    return given | kept
+
+
+def _outputs(stack: Any) -> Any:
+    # They are found by looking resources up, which makes them anew where they were deleted.
+    return None if stack.status == "DELETE_COMPLETE" else OUTPUTS(stack)
+
+
+def _build_resource_diff(
+    resources: Any, other_template: dict[str, Any], parameters: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Change what depends on a parameter of Systems Manager's, when its value has changed there."""
+    diff: dict[str, Any] = RESOURCE_DIFF(resources, other_template, parameters)
+    changed = [
+        name
+        for name, one in other_template.get("Parameters", {}).items()
+        if one["Type"].startswith("AWS::SSM::Parameter::")
+        and name in resources.resolved_parameters
+        and resources.parse_ssm_parameter(one["Default"], one["Type"])
+        != resources.resolved_parameters[name]
+    ]
+    conditions = [
+        name
+        for name, one in other_template.get("Conditions", {}).items()
+        if any(json.dumps({"Ref": parameter}) in json.dumps(one) for parameter in changed)
+    ]
+    for name, resource in other_template["Resources"].items():
+        text = json.dumps(resource)
+        if name not in diff["Add"] + diff["Modify"] and any(
+            f'{{"Fn::If": ["{condition}"' in text for condition in conditions
+        ):
+            diff["Modify"].append(name)
+    return diff
+
+
+def _validate_different_update(
+    response: Any, incoming_params: Any, stack_body: str, old_stack: Any
+) -> None:
+    # A template that is the same makes a difference where one of those parameters has changed.
+    if not any(old_stack.resource_map.build_resource_diff(json.loads(stack_body)).values()):
+        VALIDATE_UPDATE(response, incoming_params, stack_body, old_stack)
+
+
+def _put_policy(role: Any, policy_name: str, policy_json: Any) -> None:
+    text = policy_json if isinstance(policy_json, str) else json.dumps(policy_json)
+    role.policies[policy_name] = text
+
+
+def _create_database(
+    cls: Any, name: str, resource: dict[str, Any], *place: Any, **more: Any
+) -> Any:
+    made = CREATE_DATABASE(cls, name, resource, *place, **more)
+    made.deletion_protection = resource["Properties"].get("DeletionProtection", False)
+    return made

@@ -1,0 +1,90 @@
+"""What is checked at every synthesis, and that the checks bite."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+
+from contract.names import Part, stack_name
+from infra.app import build
+from infra.rights import Right, role
+from tests.infra.conftest import Synthesised, stage_with
+from tests.project import VENV
+
+
+def _findings(folder: Path) -> list[str]:
+    report = json.loads((folder / "validation-report.json").read_text())
+    return [
+        violation["ruleName"]
+        for plugin in report["pluginReports"]
+        for violation in plugin.get("violations", [])
+    ]
+
+
+def test_nothing_is_found(stack: Synthesised) -> None:
+    report = stack.folder / "validation-report.json"
+
+    assert not report.exists() or not _findings(stack.folder)
+
+
+def test_a_public_bucket_is_found(tmp_path: Path) -> None:
+    app = build(stage_with("dev", {}), str(tmp_path))
+    (base,) = [one for one in app.node.children if one.node.id.endswith("base")]
+    assert isinstance(base, Stack)
+    s3.Bucket(base, "Public")
+
+    with pytest.raises(RuntimeError, match="ValidationFailed"):
+        app.synth()
+
+    found = _findings(tmp_path)
+    assert any("AwsSolutions-S1" in one for one in found), found
+    assert any("AwsSolutions-S10" in one for one in found), found
+
+
+def test_a_wildcard_without_a_reason_is_found(tmp_path: Path) -> None:
+    app = build(stage_with("dev", {}), str(tmp_path))
+    (base,) = [one for one in app.node.children if one.node.id.endswith("base")]
+    assert isinstance(base, Stack)
+    made = role(
+        base,
+        "Wide",
+        "Reads one bucket",
+        iam.ServicePrincipal("sagemaker.amazonaws.com"),
+        [Right("Read", "its own", ["s3:GetObject"], ["arn:aws:s3:::one/key"])],
+    )
+    made.add_to_policy(iam.PolicyStatement(actions=["s3:*"], resources=["*"]))
+
+    with pytest.raises(RuntimeError, match="ValidationFailed"):
+        app.synth()
+
+    assert any("IAM5" in one for one in _findings(tmp_path))
+
+
+def test_cfn_lint_passes(stack: Synthesised) -> None:
+    files = [str(stack.folder / f"{stack_name(stack.stage, part)}.template.json") for part in Part]
+    done = subprocess.run(
+        [str(VENV / "cfn-lint"), "--regions", stack.stage.region, "--", *files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_two_syntheses_are_identical(tmp_path: Path, synthesised: dict[str, Synthesised]) -> None:
+    before = synthesised["prod-certificate"]
+    build(before.stage, str(tmp_path)).synth()
+
+    for part in Part:
+        name = f"{stack_name(before.stage, part)}.template.json"
+        assert (tmp_path / name).read_bytes() == (before.folder / name).read_bytes()
+
+
+def test_no_password_is_in_a_template(stack: Synthesised) -> None:
+    assert '"SecretString"' not in stack.text
+    assert '"PasswordVersion"' not in stack.text
