@@ -12,6 +12,7 @@ from moto.cloudformation.parsing import ResourceMap
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.ec2.models.route_tables import RouteTable
 from moto.ec2.models.vpcs import VPCEndPoint
+from moto.ecs.models import TaskDefinition
 from moto.elbv2.models import FakeTargetGroup
 from moto.iam.access_control import PermissionResult
 from moto.iam.models import Role
@@ -38,6 +39,7 @@ def mend() -> None:
         (VPCEndPoint, "delete", _delete_endpoint),
         (CloudFormationBackend, "_resolve_update_parameters", _resolve_update_parameters),
         (CloudFormationResponse, "_validate_different_update", _validate_different_update),
+        (TaskDefinition, "update_from_cloudformation_json", classmethod(_update_task)),
         (Role, "put_policy", _put_policy),
         (Stack, "outputs", property(_outputs)),
         (ResourceMap, "build_resource_diff", _build_resource_diff),
@@ -115,6 +117,20 @@ def _validate_different_update(
     # A template that is the same makes a difference where one of those parameters has changed.
     if not any(old_stack.resource_map.build_resource_diff(json.loads(stack_body)).values()):
         VALIDATE_UPDATE(response, incoming_params, stack_body, old_stack)
+
+
+def _update_task(
+    cls: Any,
+    original_resource: Any,
+    new_resource_name: str,
+    cloudformation_json: dict[str, Any],
+    account_id: str,
+    region_name: str,
+) -> Any:
+    # A changed definition is a new revision; moto's own has its keys in capitals.
+    return cls.create_from_cloudformation_json(
+        new_resource_name, cloudformation_json, account_id, region_name
+    )
 
 
 def _put_policy(role: Any, policy_name: str, policy_json: Any) -> None:
