@@ -83,7 +83,7 @@ def test_a_full_disk_is_one_line_and_what_was_finished_is_kept(
     folder: Path, unbroken: Board
 ) -> None:
     size = (folder / ".local/mlflow.db").stat().st_size // 1024
-    disk = _small_disk(folder, size + 3000)
+    disk = _small_disk(folder, size + 4500)
     if disk is None:
         pytest.skip("no disk of one's own here: `unshare --map-root-user` is missing or refused")
     done = subprocess.run(
