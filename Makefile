@@ -12,8 +12,6 @@ MODEL   :=
 ENGINE  :=
 VERSION :=
 STAGE   :=
-TARGET  :=
-ID      :=
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 

@@ -60,7 +60,7 @@ def _tell(stage: Stage, account: Account) -> None:
     say(f"\nDeployed  {', '.join(stack_name(stage, part) for part in Part)}")
     say(f"Artifacts s3://{base[Output.ARTIFACT_BUCKET]}")
     say(f"MLflow    {tracking[Output.TRACKING_ADDRESS]}, inside the network alone")
-    say("To see it make ui TARGET=aws; to take it all back make destroy")
+    say("To take it all back: make destroy")
 
 
 if __name__ == "__main__":
