@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from aws_cdk import Aws, Duration
+from aws_cdk import Annotations, Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_events as events
@@ -255,7 +255,7 @@ class FailedTrainings(Construct):
         super().__init__(scope, name)
         job = events.EventField.from_path("$.detail.TrainingJobName")
         reason = events.EventField.from_path("$.detail.FailureReason")
-        events.Rule(
+        rule = events.Rule(
             self,
             "Rule",
             description=f"Failed training jobs of {stage.prefix}",
@@ -274,6 +274,10 @@ class FailedTrainings(Construct):
                     message=events.RuleTargetInput.from_text(f"Training {job} failed: {reason}"),
                 )
             ],
+        )
+        Annotations.of(rule).acknowledge_warning(
+            "@aws-cdk/aws-events:ruleUnresolvedEnvironment",
+            "The topic is of the rule's own stack, whichever account that is deployed to.",
         )
 
 
