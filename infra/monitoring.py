@@ -1,68 +1,20 @@
-"""What watches: alarms that may turn a deployment back, others that tell, and who is told."""
+"""What watches: alarms that may turn a deployment back, and others that tell."""
 
 from collections.abc import Sequence
 
-from aws_cdk import Annotations, Aws, Duration
+from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
-from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
-from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from contract.names import METRICS, RELEASE_CHECK_METRIC, VARIANT, EndpointAlarm, alarm_name
 from contract.stage import Stage
-from infra.storage import removal_policy
 
 MINUTE = Duration.minutes(1)
 FIVE_MINUTES = Duration.minutes(5)
 FULL_PERCENT = 85
 """Of memory, disk or processor: beyond it an instance has too little of it."""
-
-
-class Notices(Construct):
-    """The topic that alarms and the budget tell, encrypted, with whoever reads it."""
-
-    def __init__(self, scope: Construct, name: str, stage: Stage) -> None:
-        """Build it, with the stage's address as a reader if there is one."""
-        super().__init__(scope, name)
-        key = kms.Key(
-            self,
-            "Key",
-            alias=f"{stage.prefix}/notices",
-            description=f"Notices of {stage.prefix}",
-            enable_key_rotation=True,
-            removal_policy=removal_policy(stage),
-        )
-        self.topic = sns.Topic(
-            self, "Topic", display_name=stage.prefix, master_key=key, enforce_ssl=True
-        )
-        for service in ("cloudwatch", "events", "budgets"):
-            self._let_tell(service, key)
-        if stage.alarm_email:
-            self.topic.add_subscription(subscriptions.EmailSubscription(stage.alarm_email))
-
-    def _let_tell(self, service: str, key: kms.Key) -> None:
-        """Let a service of AWS write to the topic, for this account alone."""
-        told = iam.PolicyStatement(
-            sid=f"Let{service.title()}Tell",
-            principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
-            actions=["sns:Publish"],
-            resources=[self.topic.topic_arn],
-            conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
-        )
-        encrypted = iam.PolicyStatement(
-            sid=f"Let{service.title()}Encrypt",
-            principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
-            actions=["kms:Decrypt", "kms:GenerateDataKey*"],
-            resources=["*"],  # in a key's own policy: this key
-            conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
-        )
-        self.topic.add_to_resource_policy(told)
-        key.add_to_resource_policy(encrypted)
 
 
 class EndpointWatch(Construct):
@@ -245,40 +197,6 @@ class TrackingWatch(Construct):
                 below=True,
             ),
         ]
-
-
-class FailedTrainings(Construct):
-    """Tells of a training job of the stage that failed, and why, in SageMaker's words."""
-
-    def __init__(self, scope: Construct, name: str, stage: Stage, topic: sns.ITopic) -> None:
-        """Build the rule."""
-        super().__init__(scope, name)
-        job = events.EventField.from_path("$.detail.TrainingJobName")
-        reason = events.EventField.from_path("$.detail.FailureReason")
-        rule = events.Rule(
-            self,
-            "Rule",
-            description=f"Failed training jobs of {stage.prefix}",
-            event_pattern=events.EventPattern(
-                source=["aws.sagemaker"],
-                detail_type=["SageMaker Training Job State Change"],
-                detail={
-                    "TrainingJobStatus": ["Failed"],
-                    "TrainingJobName": events.Match.prefix(f"{stage.prefix}-"),
-                },
-            ),
-            targets=[
-                targets.SnsTopic(
-                    # By its ARN: the CDK would let the events of every account write to it.
-                    sns.Topic.from_topic_arn(self, "Topic", topic.topic_arn),
-                    message=events.RuleTargetInput.from_text(f"Training {job} failed: {reason}"),
-                )
-            ],
-        )
-        Annotations.of(rule).acknowledge_warning(
-            "@aws-cdk/aws-events:ruleUnresolvedEnvironment",
-            "The topic is of the rule's own stack, whichever account that is deployed to.",
-        )
 
 
 def alarm(

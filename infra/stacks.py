@@ -20,8 +20,9 @@ from contract.names import (
 )
 from contract.stage import Stage
 from infra.budget import Budget
-from infra.monitoring import Dashboard, EndpointWatch, FailedTrainings, Notices, TrackingWatch
+from infra.monitoring import Dashboard, EndpointWatch, TrackingWatch
 from infra.network import PRIVATE, Network
+from infra.notices import FailedTrainings, Notices
 from infra.passwords import password
 from infra.roles import Roles
 from infra.storage import Buckets, DataKey, Repositories

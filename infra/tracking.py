@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aws_cdk import Aws, CfnCondition, CfnParameter, Duration, Fn, Token
+from aws_cdk import Aws, Duration
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
@@ -14,12 +14,12 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from contract.names import NO_IMAGE, Prefix, image_parameter
+from contract.names import Prefix
 from contract.stage import Stage
 from infra.checks import accept
 from infra.database import NAME, PORT, USER, Database
+from infra.image import TrackingImage
 from infra.network import PRIVATE
-from infra.overrides import override
 from infra.passwords import password
 from infra.rights import ANYTHING, Right, role
 from infra.roles import PULL, for_tasks
@@ -55,7 +55,7 @@ class TrackingHost(Construct):
         """Build it."""
         super().__init__(scope, name)
         self._stage, self._parts = stage, parts
-        self._image = _Image(self, stage, parts.repository)
+        self._image = TrackingImage(self, stage, parts.repository)
         self.admin = password(self, "Admin", f"MLflow's admin in {stage.prefix}", parts.key)
         self._flask = password(self, "Flask", f"MLflow's forms in {stage.prefix}", parts.key)
         self.database = Database(self, "Database", stage, vpc=parts.vpc, key=parts.key)
@@ -374,39 +374,3 @@ _PLATFORM = ecs.RuntimePlatform(
     cpu_architecture=ecs.CpuArchitecture.X86_64,
     operating_system_family=ecs.OperatingSystemFamily.LINUX,
 )
-
-
-class _Image:
-    """The image that `make deploy` has pushed last, by its digest; until then there is none.
-
-    The digest is in a parameter of Systems Manager and not in the template, so that whoever runs
-    `cdk deploy` next, on any machine, deploys the same one. Before the first push the service is
-    there and runs nothing.
-    """
-
-    def __init__(self, scope: Construct, stage: Stage, repository: ecr.IRepository) -> None:
-        digest = CfnParameter(
-            scope,
-            "Image",
-            type="AWS::SSM::Parameter::Value<String>",
-            default=image_parameter(stage),
-            description="The digest of the tracking image, or none",
-        ).value_as_string
-        self._pushed = CfnCondition(
-            scope,
-            "Pushed",
-            expression=Fn.condition_not(Fn.condition_equals(digest, NO_IMAGE)),
-        )
-        uri = repository.repository_uri
-        name = Fn.condition_if(
-            self._pushed.logical_id, Fn.join("@", [uri, digest]), Fn.join(":", [uri, NO_IMAGE])
-        )
-        self.container = ecs.ContainerImage.from_registry(Token.as_string(name))
-
-    def start_at_zero(
-        self, service: ecs.FargateService, scaling: ecs.ScalableTaskCount, stage: Stage
-    ) -> None:
-        """Run no task before there is an image."""
-        count = Fn.condition_if(self._pushed.logical_id, stage.tracking_tasks, 0)
-        override(service.node.find_child("Service"), "DesiredCount", count)
-        override(scaling.node.find_child("Target"), "MinCapacity", count)
