@@ -130,7 +130,7 @@ class Roles(Construct):
                 [password],
             ),
             *self._pull(Image.TRAIN),
-            *_write_logs(JOBS),
+            _write_logs(JOBS),
             _write_metrics("/aws/sagemaker/TrainingJobs", METRICS),
             *self._join_network(),
         ]
@@ -152,7 +152,7 @@ class Roles(Construct):
             self._list(Prefix.RELEASES),
             self._use_key(),
             *self._pull(Image.SERVE),
-            *_write_logs(ENDPOINTS),
+            _write_logs(ENDPOINTS),
             _write_metrics("/aws/sagemaker/Endpoints"),
         ]
 
@@ -366,21 +366,17 @@ def for_tasks() -> iam.IPrincipal:
     )
 
 
-def _write_logs(group: str) -> list[Right]:
-    return [
-        Right(
-            "WriteLogs",
-            "SageMaker makes a log group or a stream for each job and endpoint",
-            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
-            [_log_arn(group)],
-        ),
-        Right(
-            "SeeLogs",
-            "it looks for the streams that are there",
-            ["logs:DescribeLogStreams"],
-            [_log_arn(group)],
-        ),
-    ]
+def _write_logs(group: str) -> Right:
+    return Right(
+        "WriteLogs",
+        "SageMaker makes a log group or a stream for each job and endpoint, and looks for those "
+        "that are there",
+        [
+            *("logs:CreateLogGroup", "logs:CreateLogStream"),
+            *("logs:DescribeLogStreams", "logs:PutLogEvents"),
+        ],
+        [_log_arn(group)],
+    )
 
 
 def _write_metrics(*namespaces: str) -> Right:
