@@ -29,13 +29,16 @@ def _check_days(value: int) -> int:
 
 
 FARGATE = {
-    256: (512, 2048),
+    256: (1024, 2048),
     512: (1024, 4096),
     1024: (2048, 8192),
     2048: (4096, 16384),
     4096: (8192, 30720),
 }
-"""The sizes of a Fargate task: 1/1024 of a vCPU, and the MB of memory that go with it."""
+"""The sizes of a Fargate task: 1/1024 of a vCPU, and the MB of memory that go with it.
+
+The smallest of Fargate's, 512 MB, is too small for MLflow.
+"""
 LogDays = Annotated[int, AfterValidator(_check_days)]
 Cidr = Annotated[str, AfterValidator(_check_network)]
 

@@ -88,8 +88,8 @@ def _bill(settings: Settings, variant: tuple[str, Egress], scratch: Path, prices
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason"])[-1]
         raise InfraError(f"{name} with {egress}: {reason.removeprefix('error: ')}")
-    # Not by of_stage: the address may be missing in the settings.
-    stage = Stage(**{**settings.infra, **own, "name": name, "alarm_email": email})
+    whole = {**settings.stages, name: {**own, "egress": egress, "alarm_email": email}}
+    stage = settings.model_copy(update={"stages": whole}).of_stage(name)
     return {
         "provisioned": _lines(stage, folder, prices),
         "later": price_later(stage, prices),
