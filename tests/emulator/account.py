@@ -39,13 +39,18 @@ class Account:
 
     def client(self, service: str) -> Any:
         """Return boto3's client of a service."""
-        return boto3.client(
-            service,
-            endpoint_url=self.address,
-            region_name=self.region,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
+        return client_at(self.address, self.region, service)
+
+
+def client_at(address: str, region: str, service: str) -> Any:
+    """Return boto3's client of a service at an address."""
+    return boto3.client(
+        service,
+        endpoint_url=address,
+        region_name=region,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
 
 
 @contextmanager

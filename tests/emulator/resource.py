@@ -2,8 +2,9 @@
 
 from typing import Any, ClassVar
 
-import boto3
 from botocore.exceptions import ClientError
+
+from tests.emulator.account import client_at
 
 Properties = dict[str, Any]
 
@@ -38,13 +39,7 @@ class Resource:
         raise KeyError(name)
 
     def client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.address,
-            region_name=self.region,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
+        return client_at(self.address, self.region, service)
 
     # What moto asks a model for.
 

@@ -83,8 +83,3 @@ def test_two_syntheses_are_identical(tmp_path: Path, synthesised: dict[str, Synt
     for part in Part:
         name = f"{stack_name(before.stage, part)}.template.json"
         assert (tmp_path / name).read_bytes() == (before.folder / name).read_bytes()
-
-
-def test_no_password_is_in_a_template(stack: Synthesised) -> None:
-    assert '"SecretString"' not in stack.text
-    assert '"PasswordVersion"' not in stack.text

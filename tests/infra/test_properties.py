@@ -91,6 +91,7 @@ def test_passwords_are_generated_and_reach_the_task_as_secrets(stack: Synthesise
             "TRACKING_FLASK_SECRET",
         }
         assert not [one for one in container["Environment"] if "PASSWORD" in one["Name"]]
+    assert '"SecretString"' not in stack.text
     (database,) = stack.properties("AWS::RDS::DBInstance")
     assert "{{resolve:secretsmanager:" in json.dumps(database["MasterUserPassword"])
 
