@@ -375,6 +375,24 @@ def test_traffic_is_logged(stack: Synthesised) -> None:
     assert attributes["deletion_protection.enabled"] == str(stack.stage.production).lower()
 
 
+def test_logs_are_written_by_aws_services_alone(stack: Synthesised) -> None:
+    (policy,) = [
+        one
+        for one in stack.properties("AWS::S3::BucketPolicy")
+        if "StorageLogs" in json.dumps(one["Bucket"])
+    ]
+    writers = {
+        statement["Principal"].get("Service") or json.dumps(statement["Principal"]["AWS"])
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow" and "s3:PutObject" in _listed(statement["Action"])
+    }
+
+    # S3's own, the network's, and the load balancers' of the region, which are an account of AWS's.
+    assert {"logging.s3.amazonaws.com", "delivery.logs.amazonaws.com"} <= writers
+    assert len(writers) <= 3
+    assert not [one for one in writers if "*" in one]
+
+
 def test_logs_are_kept_for_a_stated_time(stack: Synthesised) -> None:
     groups = stack.properties("AWS::Logs::LogGroup")
     assert {group["RetentionInDays"] for group in groups} == {stack.stage.log_days}
