@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import growth, serving, training
+from benchmarks import growth, serving, synthesis, training
 from scripts.console import main
 
 
@@ -15,6 +15,7 @@ class Name(StrEnum):
     TRAINING = "training"
     GROWTH = "growth"
     SERVING = "serving"
+    SYNTHESIS = "synthesis"
 
 
 def command(
@@ -33,6 +34,8 @@ def command(
         growth.run()
     if Name.SERVING in chosen:
         serving.run(repeats, seconds)
+    if Name.SYNTHESIS in chosen:
+        synthesis.run(repeats)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What cdk.json starts."""
 
+import gc
 import json
 import os
 import sys
@@ -19,6 +20,9 @@ def main() -> int:
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    # A short life, in which the CDK's modules stay: looking through them is for nothing, a tenth
+    # of the time.
+    gc.disable()
     from infra.app import build  # noqa: PLC0415 - the CDK takes seconds to load
 
     try:
@@ -26,6 +30,8 @@ def main() -> int:
     except RuntimeError as error:  # all that the CDK's other half raises
         print(f"error: {error}", file=sys.stderr)
         return 2
+    finally:
+        gc.freeze()  # not at the end either
     return 0
 
 

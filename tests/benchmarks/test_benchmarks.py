@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import serving
+from benchmarks import serving, synthesis
 from benchmarks.client import request, send
 from benchmarks.growth import longer, wider
 from benchmarks.measure import BenchmarkError, measure
@@ -78,3 +78,10 @@ def test_a_refusal_is_counted_as_an_error(tmp_path: Path) -> None:
     _, one, *_ = servers(tmp_path / "release", tmp_path / "nothing")
     with running(one) as answering, pytest.raises(BenchmarkError, match="no answer: 400"):
         send(answering.port, request(answering.port, "/invocations", b"{}"), 0.1)
+
+
+def test_a_synthesis_is_measured_beside_an_empty_stack() -> None:
+    seconds = synthesis._round()
+
+    assert set(seconds) == {synthesis.EMPTY, synthesis.CHECKED, synthesis.UNCHECKED}
+    assert 0 < seconds[synthesis.EMPTY] < seconds[synthesis.CHECKED]
