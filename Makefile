@@ -8,10 +8,13 @@ VENV   ?= .venv
 ARGS   ?=
 FORCE  ?=
 # Not from the environment, where such names may mean anything.
-MODEL   :=
-ENGINE  :=
-VERSION :=
-STAGE   :=
+MODEL      :=
+ENGINE     :=
+VERSION    :=
+STAGE      :=
+TARGET     :=
+NAME       :=
+PERMISSION :=
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 
@@ -38,8 +41,8 @@ train: $(TRAIN_STAMP) ## run what isn't tracked yet of the grids, show the winne
 	@$(RUN) -m scripts.train $(if $(FORCE),--force) $(ARGS)
 
 .PHONY: ui
-ui: $(TRAIN_STAMP) ## serve what was tracked at http://127.0.0.1:5000
-	@$(RUN) -m scripts.ui $(ARGS)
+ui: $(TRAIN_STAMP) ## show what was tracked at http://127.0.0.1:5000 (TARGET=aws for a stage's MLflow)
+	@$(AWS) scripts.ui $(if $(TARGET),--target '$(TARGET)') $(ARGS)
 
 .PHONY: run
 run: $(TRAIN_STAMP) ## train as an MLflow project, through a tracking server at http://127.0.0.1:5000
@@ -98,6 +101,10 @@ deploy: $(INFRA_STAMP) $(CDK_STAMP) ## provision a stage: show what changes and 
 .PHONY: destroy
 destroy: $(INFRA_STAMP) $(CDK_STAMP) ## take a stage back, what it keeps in buckets and repositories included
 	@$(AWS) scripts.destroy $(ARGS)
+
+.PHONY: mlflow-user
+mlflow-user: $(INFRA_STAMP) ## add NAME=anna to a stage's MLflow, or change what she may do there (PERMISSION=EDIT)
+	@$(AWS) scripts.mlflow_user $(if $(NAME),'$(NAME)') $(if $(PERMISSION),--permission '$(PERMISSION)') $(ARGS)
 
 # --- Work on it -----------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from benchmarks.client import HOST
 from benchmarks.measure import BenchmarkError
 from benchmarks.report import FOLDER
 from benchmarks.servers import Server
+from scripts.server import free_port
 
 PACKAGES = ("mlserver", "mlserver-mlflow", "uvloop<0.22")
 """A later uvloop ends its worker."""
@@ -39,7 +39,7 @@ def mlserver(pipeline: Path, scratch: Path) -> Server:
         "parameters": {"uri": str(pipeline)},
     }
     (folder / "model-settings.json").write_text(json.dumps(model))
-    ports = {f"MLSERVER_{name}_PORT": str(_free_port()) for name in ("GRPC", "METRICS")}
+    ports = {f"MLSERVER_{name}_PORT": str(free_port()) for name in ("GRPC", "METRICS")}
     own = {"MLSERVER_HTTP_PORT": "{port}", "MLSERVER_HOST": HOST, "MLSERVER_PARALLEL_WORKERS": "1"}
     return Server(
         "MLServer with its mlflow runtime",
@@ -71,9 +71,3 @@ def _install() -> Path:
             reason = (done.stderr.strip().splitlines() or ["uv failed"])[-1]
             raise BenchmarkError(f"MLServer is left out: {reason}")
     return binary
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

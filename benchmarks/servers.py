@@ -3,7 +3,6 @@
 import http.client
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import psutil
 from benchmarks.client import HOST
 from benchmarks.measure import BenchmarkError
 from contract.settings import PROJECT
+from scripts.server import free_port
 
 START_SECONDS = 120
 QUIET: dict[str, str] = {"MLFLOW_DISABLE_TELEMETRY": "true", "STACK_SERVING__LOG_REQUESTS": "true"}
@@ -100,9 +100,7 @@ def running(server: Server) -> Iterator[Running]:
     Raises:
         BenchmarkError: It doesn't answer within two minutes.
     """
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     own = {name: text.replace("{port}", str(port)) for name, text in server.environment.items()}
     environment = {**_environment(), **QUIET, **own}
     began = time.perf_counter()

@@ -1,7 +1,6 @@
 """The speed of a training, in comparison with the bare fits and with the loop one writes first."""
 
 import json
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from benchmarks.measure import BenchmarkError, Usage, measure, settings_in
 from benchmarks.report import save, show
 from contract.settings import PROJECT, load
 from scripts.console import say
-from scripts.server import answers, server_command, server_environment
+from scripts.server import answers, free_port, server_command, server_environment
 
 BARE, FIRST, OURS, HTTP, NAIVE = (
     "bare fits",
@@ -101,9 +100,7 @@ def _whole(usage: Usage) -> Usage:
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
     """Serve a folder's store as `make ui` does; yield the address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / ".local").mkdir()
     command = server_command(load(folder / "settings.toml"), port)
     with subprocess.Popen(

@@ -50,6 +50,15 @@ class Role(StrEnum):
     TRACKING = "tracking"
     DEPLOYING = "deploying"
     INVOKING = "invoking"
+    VIEWING = "viewing"
+
+
+class TrackingUser(StrEnum):
+    """The users that MLflow has from the start; people get theirs by `make mlflow-user`."""
+
+    ADMIN = "admin"
+    TRAINING = "training"
+    """What training jobs are."""
 
 
 class Output(StrEnum):
@@ -66,6 +75,7 @@ class Output(StrEnum):
     TRACKING_ROLE = "TrackingRole"
     DEPLOYING_ROLE = "DeployingRole"
     INVOKING_ROLE = "InvokingRole"
+    VIEWING_ROLE = "ViewingRole"
     PRIVATE_SUBNETS = "PrivateSubnets"
     TRAINING_SECURITY_GROUP = "TrainingSecurityGroup"
     TRACKING_ADDRESS = "TrackingAddress"
@@ -90,6 +100,7 @@ ROLES = {
     Role.TRACKING: Output.TRACKING_ROLE,
     Role.DEPLOYING: Output.DEPLOYING_ROLE,
     Role.INVOKING: Output.INVOKING_ROLE,
+    Role.VIEWING: Output.VIEWING_ROLE,
 }
 
 
@@ -125,3 +136,5 @@ def image_parameter(stage: Stage) -> str:
 
 
 NO_IMAGE = "none"
+FORWARDING_DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"
+"""What Session Manager forwards a port by, through a task, to a host that the task can reach."""

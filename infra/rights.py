@@ -1,9 +1,10 @@
 """A right: what may be done, on what, and why. All of a role's policies are made of these."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aws_cdk import Stack
+from aws_cdk import Aws, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -34,6 +35,11 @@ class Right:
             resources=list(self.on),
             conditions=dict(self.when),
         )
+
+
+def arn(service: str, resource: str) -> str:
+    """Return the ARN of a resource in the stack's own account and region."""
+    return f"arn:{Aws.PARTITION}:{service}:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"
 
 
 def role(
@@ -82,5 +88,5 @@ def _in_words(value: object) -> str:
             return f"<{resource}.{attribute}>"
         case {"Fn::Join": [separator, parts]}:
             return str(separator).join(_in_words(part) for part in parts)
-        case _:
-            return str(value)
+        case _:  # IAM's own variables, `${aws:userid}`, as well
+            return re.sub(r"\$\{(.+?)\}", r"<\1>", str(value))

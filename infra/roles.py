@@ -13,9 +13,9 @@ from constructs import Construct
 from contract.names import METRICS, Image, Prefix
 from contract.names import Role as Name
 from contract.stage import Stage
-from infra.rights import ANYTHING, Right, role
+from infra.rights import ANYTHING, Right, arn, role
+from infra.tasks import PULL, for_tasks
 
-PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 PUSH = (
     "ecr:CompleteLayerUpload",
     "ecr:DescribeImages",
@@ -251,7 +251,7 @@ class Roles(Construct):
                 "ReadOutputs",
                 "the stage's stacks say what everything is called",
                 ["cloudformation:DescribeStacks"],
-                [_arn("cloudformation", f"stack/{stage.prefix}-*/*")],
+                [arn("cloudformation", f"stack/{stage.prefix}-*/*")],
             ),
         ]
 
@@ -334,14 +334,14 @@ class Roles(Construct):
                         "ec2:DeleteNetworkInterfacePermission",
                     ),
                 ],
-                [_arn("ec2", "network-interface/*")],
+                [arn("ec2", "network-interface/*")],
             ),
             Right(
                 "JoinSubnets",
                 "a network interface is made in a subnet and with a security group of this network",
                 ["ec2:CreateNetworkInterface"],
-                [_arn("ec2", "subnet/*"), _arn("ec2", "security-group/*")],
-                {"ArnEquals": {"ec2:Vpc": _arn("ec2", f"vpc/{self._vpc.vpc_id}")}},
+                [arn("ec2", "subnet/*"), arn("ec2", "security-group/*")],
+                {"ArnEquals": {"ec2:Vpc": arn("ec2", f"vpc/{self._vpc.vpc_id}")}},
             ),
         ]
 
@@ -355,15 +355,7 @@ def _sagemaker() -> iam.IPrincipal:
 
 
 def _sagemaker_arn(kind: str, name: str) -> str:
-    return _arn("sagemaker", f"{kind}/{name}")
-
-
-def for_tasks() -> iam.IPrincipal:
-    """Return ECS, and only for this account, as the one that a role trusts."""
-    return iam.ServicePrincipal(
-        "ecs-tasks.amazonaws.com",
-        conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
-    )
+    return arn("sagemaker", f"{kind}/{name}")
 
 
 def _write_logs(group: str) -> Right:
@@ -390,8 +382,4 @@ def _write_metrics(*namespaces: str) -> Right:
 
 
 def _log_arn(group: str) -> str:
-    return _arn("logs", f"log-group:{group}*")
-
-
-def _arn(service: str, resource: str) -> str:
-    return f"arn:{Aws.PARTITION}:{service}:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"
+    return arn("logs", f"log-group:{group}*")

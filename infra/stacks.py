@@ -136,8 +136,9 @@ class TrackingStack(_StageStack):
                 Output.TRACKING_SERVICE: self.host.service.service_name,
                 Output.TRACKING_DATABASE: self.host.database.instance.instance_identifier,
                 Output.ADMIN_SECRET: self.host.admin.secret_arn,
-                Output.FORWARD_TASK: self.host.forward.task_definition_arn,
-                Output.FORWARD_SECURITY_GROUP: self.host.forwarding.security_group_id,
+                Output.FORWARD_TASK: self.host.forwarding.task.task_definition_arn,
+                Output.FORWARD_SECURITY_GROUP: self.host.forwarding.group.security_group_id,
+                Output.VIEWING_ROLE: self.host.forwarding.viewing.role_arn,
             }
         )
 

@@ -18,18 +18,17 @@ from contract.names import Prefix
 from contract.stage import Stage
 from infra.checks import accept
 from infra.database import NAME, PORT, USER, Database
+from infra.forwarding import Forwarding
 from infra.image import TrackingImage
 from infra.network import PRIVATE
 from infra.passwords import password
-from infra.rights import ANYTHING, Right, role
-from infra.roles import PULL, for_tasks
+from infra.rights import Right
 from infra.storage import log_group
+from infra.tasks import PLATFORM, starting_role
 
 LISTENS = 5000
 BUSY_PERCENT = 60
 """Of a task's processor: beyond it another one is started."""
-FORWARD_SECONDS = 8 * 3600
-"""A forwarding task that was forgotten ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,15 @@ class TrackingHost(Construct):
         self._log = log_group(self, "Log", stage)
         self.balancer, self._listener = self._build_balancer()
         self.service = self._build_service(self._build_task())
-        self.forward = self._build_forward()
+        self.forwarding = Forwarding(
+            self,
+            "Forwarding",
+            stage,
+            cluster=self.cluster,
+            image=self._image.container,
+            starting=self._starting_role("StartingForward"),
+            log=self._log,
+        )
         self._connect()
         self._explain()
 
@@ -134,8 +141,11 @@ class TrackingHost(Construct):
             family=f"{stage.prefix}-tracking",
             cpu=stage.tracking_cpu,
             memory_limit_mib=stage.tracking_memory_mb,
-            runtime_platform=_PLATFORM,
-            execution_role=self._execution_role("Starting", self._secrets_read_at_start()),
+            runtime_platform=PLATFORM,
+            # Else the CDK would add rights of its own, wider than these.
+            execution_role=self._starting_role(
+                "Starting", self._secrets_read_at_start()
+            ).without_policy_updates(),
             task_role=self._parts.role.without_policy_updates(),
             volumes=[ecs.Volume(name="tmp")],
         )
@@ -185,8 +195,9 @@ class TrackingHost(Construct):
 
     def _hosts(self) -> list[str]:
         """The names under which it may be asked: its own, and a port that a person forwards."""
-        own = self._stage.tracking_domain or self.balancer.load_balancer_dns_name
-        return [own, "127.0.0.1:*", "localhost:*"]
+        if domain := self._stage.tracking_domain:
+            return [domain, f"{domain}:*", "127.0.0.1:*", "localhost:*"]
+        return [self.balancer.load_balancer_dns_name, "127.0.0.1:*", "localhost:*"]
 
     def _secrets(self) -> dict[str, secretsmanager.ISecret]:
         return {
@@ -204,39 +215,16 @@ class TrackingHost(Construct):
             [one.secret_arn for one in self._secrets().values()],
         )
 
-    def _execution_role(self, name: str, *more: Right) -> iam.IRole:
-        """What Fargate itself may do to start a task: pull its image, write its log."""
-        rights = [
-            Right("PullImage", "its own", PULL, [self._parts.repository.repository_arn]),
-            Right(
-                "LogIn",
-                "AWS knows no resource for a login to ECR",
-                ["ecr:GetAuthorizationToken"],
-                [ANYTHING],
-            ),
-            Right(
-                "WriteLog",
-                "a stream a container, in one group",
-                ["logs:CreateLogStream", "logs:PutLogEvents"],
-                [self._log.log_group_arn],
-            ),
-            Right(
-                "DecryptPasswords",
-                "they are encrypted with it",
-                ["kms:Decrypt"],
-                [self._parts.key.key_arn],
-            ),
-            *more,
-        ]
-        made = role(
+    def _starting_role(self, name: str, *more: Right) -> iam.Role:
+        return starting_role(
             self,
             name,
-            f"Starts tasks of {self._stage.prefix}: pulls their image, reads their passwords",
-            for_tasks(),
-            rights,
+            self._stage,
+            *more,
+            repository=self._parts.repository,
+            log=self._log,
+            key=self._parts.key,
         )
-        # Else the CDK would add rights of its own, wider than these.
-        return made.without_policy_updates()
 
     def _build_service(self, task: ecs.FargateTaskDefinition) -> ecs.FargateService:
         stage = self._stage
@@ -288,61 +276,11 @@ class TrackingHost(Construct):
         self._image.start_at_zero(service, scaling, stage)
         return service
 
-    def _build_forward(self) -> ecs.FargateTaskDefinition:
-        """A task that only waits: Session Manager forwards a port of a person's through it.
-
-        Its root can't be read-only, since the agent of Session Manager writes there. It knows no
-        password, and runs while `make ui` does.
-        """
-        task = ecs.FargateTaskDefinition(
-            self,
-            "Forward",
-            family=f"{self._stage.prefix}-forward",
-            cpu=256,
-            memory_limit_mib=512,
-            runtime_platform=_PLATFORM,
-            execution_role=self._execution_role("StartingForward"),
-            task_role=role(
-                self,
-                "Forwarding",
-                "Forwards ports by Session Manager",
-                for_tasks(),
-                [
-                    Right(
-                        "Forward",
-                        "AWS knows no resource for Session Manager's channels",
-                        [
-                            "ssmmessages:CreateControlChannel",
-                            "ssmmessages:CreateDataChannel",
-                            "ssmmessages:OpenControlChannel",
-                            "ssmmessages:OpenDataChannel",
-                        ],
-                        [ANYTHING],
-                    )
-                ],
-            ),
-        )
-        task.add_container(
-            "forward",
-            image=self._image.container,
-            command=["forward", str(FORWARD_SECONDS)],
-            user="mlflow",
-            logging=ecs.LogDriver.aws_logs(log_group=self._log, stream_prefix="forward"),
-            linux_parameters=ecs.LinuxParameters(self, "Init", init_process_enabled=True),
-        )
-        self.forwarding = ec2.SecurityGroup(
-            self,
-            "ForwardingGroup",
-            vpc=self._parts.vpc,
-            description="Forwarded ports: admit nobody, may call MLflow",
-        )
-        return task
-
     def _connect(self) -> None:
         port = ec2.Port.tcp(443 if self._stage.certificate else 80)
         for caller, what in (
             (self._parts.training, "Training jobs"),
-            (self.forwarding, "Forwarded ports"),
+            (self.forwarding.group, "Forwarded ports"),
         ):
             self._front.add_ingress_rule(
                 ec2.Peer.security_group_id(caller.security_group_id), port, what
@@ -354,13 +292,12 @@ class TrackingHost(Construct):
         )
 
     def _explain(self) -> None:
-        for task in (self.service.task_definition, self.forward):
-            accept(
-                task,
-                "AwsSolutions-ECS2",
-                "What is in the environment is no secret: names, a port and a prefix. "
-                "Passwords come from Secrets Manager.",
-            )
+        accept(
+            self.service.task_definition,
+            "AwsSolutions-ECS2",
+            "What is in the environment is no secret: names, a port and a prefix. "
+            "Passwords come from Secrets Manager.",
+        )
         if not self._stage.production:
             accept(
                 self.cluster,
@@ -368,9 +305,3 @@ class TrackingHost(Construct):
                 "Container Insights costs more than such a stage's task; its log and the "
                 "load balancer's metrics are there.",
             )
-
-
-_PLATFORM = ecs.RuntimePlatform(
-    cpu_architecture=ecs.CpuArchitecture.X86_64,
-    operating_system_family=ecs.OperatingSystemFamily.LINUX,
-)

@@ -55,3 +55,10 @@ def refuse_used_port(port: int) -> None:
             uri = f"http://{HOST}:{port}"
             what = "an MLflow server answers there" if answers(uri) else "another program's"
             raise TrackingError(f"{uri}: the port is in use: {what}; choose another") from None
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

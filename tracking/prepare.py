@@ -11,10 +11,9 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from contract.errors import TrackingError
+from contract.names import TrackingUser
 from tracking.config import Config
 
-ADMIN, TRAINING = "admin", "training"
-"""The users that are there from the start; people get theirs by `make mlflow-user`."""
 LOCK = 7_308_062
 """Any number that nothing else in this database takes for a lock."""
 
@@ -61,10 +60,13 @@ def _migrate_runs(engine: Engine, config: Config) -> None:
 def _make_users(config: Config) -> None:
     users = Users()
     users.init_db(config.database)
-    passwords = {ADMIN: config.admin_password, TRAINING: config.training_password}
+    passwords = {
+        TrackingUser.ADMIN: config.admin_password,
+        TrackingUser.TRAINING: config.training_password,
+    }
     for name, secret in passwords.items():
         password = secret.get_secret_value()
         if not users.has_user(name):
-            users.create_user(name, password, is_admin=name == ADMIN)
+            users.create_user(name, password, is_admin=name is TrackingUser.ADMIN)
         elif not users.authenticate_user(name, password):
             users.update_user(name, password=password)

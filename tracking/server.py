@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
+from contract.names import TrackingUser
 from tracking.config import Config
-from tracking.prepare import ADMIN
 
 
 def serve(config: Config) -> NoReturn:
@@ -18,10 +18,20 @@ def serve(config: Config) -> NoReturn:
         *("--host", config.host, "--port", str(config.port), "--workers", str(config.workers)),
         *("--serve-artifacts", "--artifacts-destination", config.artifacts),
         *("--allowed-hosts", config.allowed_hosts, "--x-frame-options", "DENY"),
+        *("--cors-allowed-origins", _origins(config.allowed_hosts)),
         *("--uvicorn-opts", "--no-server-header --timeout-graceful-shutdown 20"),
     ]
     sys.stdout.flush()
     os.execve(sys.executable, arguments, _environment(config))  # noqa: S606
+
+
+def _origins(hosts: str) -> str:
+    """Return the origins that MLflow's own page has: else it takes itself for a foreign one.
+
+    Of what a page sends, MLflow compares the origin with this list, not with the host.
+    """
+    own = hosts.split(",")
+    return ",".join(f"{scheme}://{host}" for scheme in ("http", "https") for host in own)
 
 
 def _environment(config: Config) -> dict[str, str]:
@@ -30,7 +40,7 @@ def _environment(config: Config) -> dict[str, str]:
         # Not an argument: every process on the machine can read those.
         "MLFLOW_BACKEND_STORE_URI": config.database,
         "MLFLOW_AUTH_CONFIG_PATH": str(_write_users_file(config)),
-        "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
+        "MLFLOW_AUTH_ADMIN_USERNAME": TrackingUser.ADMIN,
         "MLFLOW_AUTH_ADMIN_PASSWORD": config.admin_password.get_secret_value(),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": config.flask_secret.get_secret_value(),
         # Its job runner is for evaluating language models: eight processes more.
@@ -46,7 +56,7 @@ def _write_users_file(config: Config) -> Path:
         # MLflow reads it with interpolation.
         "database_uri": config.database.replace("%", "%%"),
         "default_permission": "NO_PERMISSIONS",
-        "admin_username": ADMIN,
+        "admin_username": TrackingUser.ADMIN,
     }
     # Readable by this user alone.
     with tempfile.NamedTemporaryFile("w", suffix=".ini", delete=False) as file:

@@ -6,7 +6,6 @@ import json
 import math
 import secrets
 import shutil
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -19,6 +18,7 @@ from contract.release import CHECK_FILE, Release, read_release
 from contract.settings import PREFIX, PROJECT
 from contract.store import ReleaseStore
 from contract.tables import ServingSettings
+from scripts.server import free_port
 from scripts.targets import processes
 from scripts.targets.base import JSON
 from scripts.targets.containers import ENDPOINT_LABEL, HOME_LABEL, Engine
@@ -80,7 +80,7 @@ class Backends:
             digest=release.digest,
             engine=engine,
             server=server,
-            port=_free_port(),
+            port=free_port(),
             pid=None,
             started=now(),
             since=now(),
@@ -101,7 +101,7 @@ class Backends:
         if backend.engine == "container":
             self._engine.remove(self._container(backend))
         server = self.server(backend.engine)
-        changes = {"port": _free_port(), "server": server, "started": now()}
+        changes = {"port": free_port(), "server": server, "started": now()}
         return self._launch(backend.model_copy(update=changes), release)
 
     def is_healthy(self, backend: Backend) -> bool:
@@ -274,9 +274,3 @@ def _answers(port: int) -> bool:
         return ask(port, "/ping", seconds=2)[0] == 200
     except EndpointError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -4,10 +4,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from contract.settings import Settings
 
 JSON = "application/json"
+
+
+class TargetName(StrEnum):
+    """Where a command acts."""
+
+    LOCAL = "local"
+    AWS = "aws"
+    """On a stage: the one that STAGE, or else settings.toml, names."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from contract.settings import PROJECT
-from scripts.server import answers
+from scripts.server import answers, free_port
 from tests.durability.grid import (
     GRIDS,
     TOTAL,
@@ -114,9 +113,7 @@ def test_a_full_disk_is_one_line_and_what_was_finished_is_kept(
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 class Server:

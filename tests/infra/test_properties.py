@@ -268,21 +268,54 @@ def test_resources_are_named_unless_aws_knows_none(stack: Synthesised) -> None:
                 assert "cloudwatch:namespace" in statement["Condition"]["StringEquals"]
 
 
-def test_a_role_is_passed_to_sagemaker_alone(stack: Synthesised) -> None:
+def test_a_role_is_passed_to_one_service_alone(stack: Synthesised) -> None:
     passed = [
         (name, statement)
         for name, statement in _statements(stack)
         if "iam:PassRole" in _listed(statement["Action"])
     ]
-    assert {name for name, _ in passed} == {
-        name for name, _ in stack.of_type("AWS::IAM::Role") if "Deploying" in name
-    }
-    assert len(passed) == 2
-    for _, statement in passed:
-        assert "Fn::GetAtt" in statement["Resource"]  # one role, by its name
+    services = {"RolesDeploying": "sagemaker", "MlflowForwardingViewing": "ecs-tasks"}
+    assert sorted(name[:-8] for name, _ in passed) == [
+        *("MlflowForwardingViewing", "RolesDeploying", "RolesDeploying"),
+    ]
+    for name, statement in passed:
+        for resource in _listed(statement["Resource"]):
+            assert "Fn::GetAtt" in resource  # a role, by its name
         assert statement["Condition"] == {
-            "StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}
+            "StringEquals": {"iam:PassedToService": f"{services[name[:-8]]}.amazonaws.com"}
         }
+
+
+def test_who_views_forwards_ports_and_opens_no_shell(stack: Synthesised) -> None:
+    viewing = [one for name, one in _statements(stack) if "Viewing" in name]
+    (forwards,) = [one for one in viewing if "ssm:StartSession" in _listed(one["Action"])]
+    (starts,) = [one for one in viewing if "ecs:RunTask" in _listed(one["Action"])]
+
+    documents = [one for one in forwards["Resource"] if "document/" in json.dumps(one)]
+    assert len(documents) == 1
+    assert "document/AWS-StartPortForwardingSessionToRemoteHost" in json.dumps(documents)
+    # Else a session without a document would be a shell.
+    assert forwards["Condition"] == {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}}
+    assert "-forward:*" in json.dumps(starts["Resource"])
+    assert "ecs:cluster" in starts["Condition"]["ArnEquals"]
+    assert not [
+        action
+        for one in viewing
+        for action in _listed(one["Action"])
+        if action.startswith(("secretsmanager:", "s3:", "kms:", "sagemaker:"))
+    ]
+    # Session Manager gets into no task that doesn't let it in, as the server's don't.
+    (service,) = stack.properties("AWS::ECS::Service")
+    assert not service.get("EnableExecuteCommand")
+
+
+def test_the_forwarding_task_knows_no_password(stack: Synthesised) -> None:
+    (container,) = _containers(stack, "-forward")
+
+    assert container["Command"][0] == "forward"
+    assert container["User"] == "mlflow"
+    assert not container.get("Secrets")
+    assert not container.get("Environment")
 
 
 def _actions(stack: Synthesised, role: str) -> set[str]:

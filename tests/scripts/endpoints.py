@@ -1,7 +1,6 @@
 """What the tests of the local endpoint share: releases, a place to deploy in, and a client."""
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from botocore.config import Config
 
 from contract.release import CHECK_FILE, MANIFEST, list_files, parse_manifest
 from contract.settings import Settings, load
+from scripts.server import free_port
 from scripts.targets import processes
 from scripts.targets.local import LocalTarget
 from tests.project import write_settings
@@ -94,12 +94,6 @@ def a_place(root: Path, store: Path, tables: Path) -> Iterator[Place]:
             client.close()
         place.target.teardown()
         assert not place.pids()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def rewrite(folder: Path, version: str) -> None:

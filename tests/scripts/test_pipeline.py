@@ -10,9 +10,8 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from scripts.server import answers
+from scripts.server import answers, free_port
 from tests.project import run, write_settings
-from tests.scripts.endpoints import free_port
 
 
 def of_folder(folder: Path) -> list[psutil.Process]:

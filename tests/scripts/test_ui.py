@@ -12,15 +12,13 @@ import requests
 from mlflow import MlflowClient
 
 from contract.settings import Settings
-from scripts.server import answers
+from scripts.server import answers, free_port
 from tests.project import run, start, train_here
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from contract.release import (
     list_files,
 )
 from contract.settings import PROJECT, load
+from scripts.server import free_port
 from training.columns import columns_of
 from training.data import read_training, split
 from training.graph import draw
@@ -134,12 +134,6 @@ class Server:
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(one) for one in children.read_text().split()]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(folder: Path, port: int, **settings: Any) -> "subprocess.Popen[str]":

@@ -17,7 +17,8 @@ from contract.errors import StackError
 from contract.names import Image
 from contract.settings import PROJECT
 from scripts.engine import IMAGE_NAMES, find_engine
-from tests.serving.server import Server, bits, free_port, records
+from scripts.server import free_port
+from tests.serving.server import Server, bits, records
 
 MB = 10**6
 BUILT_FROM = ("Dockerfile", "requirements", "settings.toml", "data", "contract", "training")

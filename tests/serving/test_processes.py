@@ -17,7 +17,8 @@ import pytest
 
 from contract.release import MANIFEST, PACKED_FILE
 from contract.settings import PROJECT
-from tests.serving.server import Server, free_port, records, serving, start
+from scripts.server import free_port
+from tests.serving.server import Server, records, serving, start
 
 
 def fails(folder: Path, **settings: Any) -> str:

@@ -1,0 +1,224 @@
+"""A port of this machine that leads to a stage's MLflow, by a task that is there meanwhile."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+
+from contract.errors import InfraError
+from contract.names import FORWARDING_DOCUMENT, NO_IMAGE, Output, Part, image_parameter
+from scripts.account import Account, errors
+from scripts.console import say
+from scripts.server import HOST, refuse_used_port
+
+PLUGIN = "session-manager-plugin"
+"""AWS's own, which speaks Session Manager's protocol. It is told what to do as the AWS CLI tells
+it: by the answer to StartSession, whose token it takes from a variable, where no other process
+reads it (from version 1.2.498 on; awscli/customizations/sessionmanager.py)."""
+RESPONSE = "AWS_SSM_START_SESSION_RESPONSE"
+START_SECONDS, ANSWER_SECONDS = 300, 30
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """Where a stage's MLflow is meanwhile."""
+
+    address: str
+    """On this machine, as a URI."""
+    pool: HTTPConnectionPool
+    """Asks it. Where there is a certificate, it is held against the name that it is for."""
+
+
+@contextmanager
+def forwarded(account: Account, port: int) -> Iterator[Forwarded]:
+    """Lead a port of this machine's to a stage's MLflow; what was started for it is ended after.
+
+    Args:
+        account: Of the stage.
+        port: On this machine's 127.0.0.1.
+
+    Raises:
+        StackError: The plugin is missing, the port is in use, MLflow isn't deployed or doesn't
+            answer, or AWS refuses.
+    """
+    plugin = _find_plugin()
+    refuse_used_port(port)
+    outputs = account.outputs(Part.BASE) | account.outputs(Part.TRACKING)
+    _refuse_without_image(account)
+    scheme, _, host = outputs[Output.TRACKING_ADDRESS].partition("://")
+    way = Forwarded(f"{scheme}://{HOST}:{port}", _pool(scheme, host, port))
+    with (
+        _task(account, outputs) as task,
+        _session(account, _session_request(scheme, host, task, port)) as (arguments, response),
+        _plugin([plugin, *arguments], response) as (process, log),
+    ):
+        _wait_for_answer(way, process, log)
+        yield way
+
+
+def _pool(scheme: str, host: str, port: int) -> HTTPConnectionPool:
+    if scheme == "http":
+        return HTTPConnectionPool(HOST, port)
+    own = {"Host": host}
+    return HTTPSConnectionPool(HOST, port, headers=own, server_hostname=host, assert_hostname=host)
+
+
+def _find_plugin() -> str:
+    found = shutil.which(PLUGIN)
+    if not found:
+        raise InfraError(
+            f"{PLUGIN} is not installed: AWS's plugin forwards the port; how to get it: "
+            "https://docs.aws.amazon.com/systems-manager/latest/userguide/"
+            "session-manager-working-with-install-plugin.html"
+        )
+    return found
+
+
+def _refuse_without_image(account: Account) -> None:
+    with errors("the image's parameter"):
+        found = account.client("ssm").get_parameter(Name=image_parameter(account.stage))
+    if found["Parameter"]["Value"] == NO_IMAGE:
+        raise InfraError(
+            f"MLflow of {account.stage.prefix} runs nothing yet: `make deploy` pushes its image"
+        )
+
+
+@contextmanager
+def _task(account: Account, outputs: dict[Output, str]) -> Iterator[Json]:
+    """Run the task that is forwarded through, until the end of the block."""
+    ecs, cluster = account.client("ecs"), outputs[Output.TRACKING_CLUSTER]
+    say("Starting a task to forward through (about a minute) ...")
+    with errors("the forwarding task"):
+        answer = ecs.run_task(
+            cluster=cluster,
+            taskDefinition=outputs[Output.FORWARD_TASK],
+            launchType="FARGATE",
+            enableExecuteCommand=True,
+            propagateTags="TASK_DEFINITION",
+            startedBy="make",
+            networkConfiguration={
+                "awsvpcConfiguration": {
+                    "subnets": outputs[Output.PRIVATE_SUBNETS].split(","),
+                    "securityGroups": [outputs[Output.FORWARD_SECURITY_GROUP]],
+                    "assignPublicIp": "DISABLED",
+                }
+            },
+        )
+    if failures := answer.get("failures"):
+        raise InfraError(f"the forwarding task: {failures[0].get('reason', 'not started')}")
+    name = answer["tasks"][0]["taskArn"]
+    try:
+        yield _wait_for_agent(ecs, cluster, name)
+    finally:
+        with errors("the forwarding task can't be stopped, and ends by itself after 8 hours"):
+            ecs.stop_task(cluster=cluster, task=name, reason="nobody forwards any more")
+        say("Stopped the task")
+
+
+def _wait_for_agent(ecs: Any, cluster: str, name: str) -> Json:  # noqa: ANN401 - boto3's
+    """Return the task when Session Manager's agent in it is there."""
+    deadline, shown = time.monotonic() + START_SECONDS, ""
+    while time.monotonic() < deadline:
+        with errors("the forwarding task"):
+            found = ecs.describe_tasks(cluster=cluster, tasks=[name])["tasks"]
+        task: Json = found[0] if found else {}  # not known everywhere in its first moments
+        status = task.get("lastStatus", "PROVISIONING")
+        if status in {"DEPROVISIONING", "STOPPED"}:
+            raise InfraError(f"the forwarding task has ended: {task.get('stoppedReason')}")
+        agents = [
+            agent.get("lastStatus")
+            for container in task.get("containers", [])
+            for agent in container.get("managedAgents", [])
+        ]
+        if status == "RUNNING" and agents == ["RUNNING"]:
+            return task
+        if status != shown:
+            say(f"  {status.lower()}")
+            shown = status
+        time.sleep(1)
+    raise InfraError(f"the forwarding task was not ready within {START_SECONDS} s")
+
+
+def _session_request(scheme: str, host: str, task: Json, port: int) -> Json:
+    """Return what StartSession is asked, and the plugin told: which host, through which task."""
+    cluster, _, task_id = task["taskArn"].rpartition("/")
+    (container,) = task["containers"]
+    return {
+        "Target": f"ecs:{cluster.rpartition('/')[2]}_{task_id}_{container['runtimeId']}",
+        "DocumentName": FORWARDING_DOCUMENT,
+        "Parameters": {
+            "host": [host],
+            "portNumber": ["443" if scheme == "https" else "80"],
+            "localPortNumber": [str(port)],
+        },
+    }
+
+
+@contextmanager
+def _session(account: Account, request: Json) -> Iterator[tuple[list[str], str]]:
+    """Start a session; yield the plugin's command line, and what it takes from RESPONSE."""
+    ssm = account.client("ssm")
+    with errors("Session Manager"):
+        session: Json = ssm.start_session(**request)
+    try:
+        answer = {key: session[key] for key in ("SessionId", "TokenValue", "StreamUrl")}
+        yield _plugin_arguments(account, request), json.dumps(answer)
+    finally:
+        with errors("Session Manager"):
+            ssm.terminate_session(SessionId=session["SessionId"])
+
+
+def _plugin_arguments(account: Account, request: Json) -> list[str]:
+    profile, endpoint = os.environ.get("AWS_PROFILE", ""), account.client("ssm").meta.endpoint_url
+    return [RESPONSE, account.stage.region, "StartSession", profile, json.dumps(request), endpoint]
+
+
+@contextmanager
+def _plugin(
+    command: list[str], response: str
+) -> Iterator[tuple["subprocess.Popen[bytes]", IO[str]]]:
+    """Run the plugin; yield its process, and what it says."""
+    with TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, RESPONSE: response},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for this process, which then ends that one
+        )
+        try:
+            yield process, log
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_for_answer(way: Forwarded, process: "subprocess.Popen[bytes]", log: IO[str]) -> None:
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while not _answers(way.pool):
+        if process.poll() is not None:
+            log.seek(0)
+            said = (log.read().strip().splitlines() or ["nothing was said"])[-1]
+            raise InfraError(f"{PLUGIN} has ended: {said}")
+        if time.monotonic() > deadline:
+            raise InfraError(f"MLflow doesn't answer at {way.address}: its log group says why")
+        time.sleep(0.2)
+
+
+def _answers(pool: HTTPConnectionPool) -> bool:
+    try:
+        return pool.request("GET", "/health", timeout=2, retries=False).status == HTTPStatus.OK
+    except HTTPError:
+        return False

@@ -1,0 +1,99 @@
+"""Add a person to a stage's MLflow, and say what they may do there: `make mlflow-user`."""
+
+import secrets
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from contract.errors import TrackingError
+from contract.names import Output, Part, TrackingUser
+from contract.settings import load
+from scripts.account import Account, errors
+from scripts.console import main, say
+from scripts.forwarding import forwarded
+from scripts.server import free_port
+from scripts.users import ALL, Kind, Users
+
+
+class Permission(StrEnum):
+    """What MLflow lets a user do with an experiment or a registered model."""
+
+    READ = "READ"
+    USE = "USE"
+    EDIT = "EDIT"
+    MANAGE = "MANAGE"
+    NONE = "NONE"
+    """What was granted is taken back."""
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="The user's name.")],
+    permission: Annotated[
+        Permission | None,
+        typer.Option(case_sensitive=False, help="To grant; READ to somebody new."),
+    ] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="On this experiment alone; on all else.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="On this registered model alone; on all else.")
+    ] = None,
+    new_password: Annotated[bool, typer.Option(help="Make a new password.")] = False,
+    remove: Annotated[bool, typer.Option(help="Remove the user.")] = False,
+) -> None:
+    """Add a person to a stage's MLflow, change what they may do, or remove them.
+
+    Nobody sees what nobody has granted. A password is made, and shown this once.
+    """
+    stage = load().of_stage()
+    if name in set(TrackingUser):
+        raise TrackingError(f"{name} is the stack's own user: its password is in Secrets Manager")
+    account = Account(stage)
+    secret = account.outputs(Part.TRACKING)[Output.ADMIN_SECRET]
+    with errors("the admin's password"):
+        found = account.client("secretsmanager").get_secret_value(SecretId=secret)
+    with forwarded(account, free_port()) as way:
+        users = Users(way.pool, TrackingUser.ADMIN, found["SecretString"])
+        if remove:
+            users.remove(name)
+            say(f"Removed {name} from MLflow of {stage.prefix}")
+            return
+        password, new = secrets.token_urlsafe(18), not users.has(name)
+        places = _places(users, experiment or (), model or ())
+        if new:
+            users.create(name, password)
+        elif new_password:
+            users.change_password(name, password)
+        if permission or new:
+            _grant(users, name, permission or Permission.READ, places)
+    if new or new_password:
+        say(f"\nThe password of {name} in MLflow of {stage.prefix}, shown this once:")
+        print(password)
+
+
+Places = Sequence[tuple[Kind, str, str]]
+"""What is granted on: its kind, MLflow's id of it, and its name for people."""
+
+
+def _places(users: Users, experiments: Sequence[str], models: Sequence[str]) -> Places:
+    """Find them all before anything is changed."""
+    if not experiments and not models:
+        return [(kind, ALL, f"all {kind.value.replace('_', ' ')}s") for kind in Kind]
+    return [
+        *((Kind.EXPERIMENT, users.experiment_id(one), f"experiment {one}") for one in experiments),
+        *((Kind.MODEL, users.model_id(one), f"registered model {one}") for one in models),
+    ]
+
+
+def _grant(users: Users, name: str, permission: Permission, places: Places) -> None:
+    for kind, key, words in places:
+        users.revoke(name, kind, key)  # MLflow knows no change of a grant
+        if permission is not Permission.NONE:
+            users.grant(name, kind, key, permission)
+        say(f"{name} has {permission} on {words}")
+
+
+if __name__ == "__main__":
+    main(command)
