@@ -98,6 +98,10 @@ diff: $(INFRA_STAMP) $(CDK_STAMP) ## show what deploy would change
 deploy: $(INFRA_STAMP) $(CDK_STAMP) ## provision a stage: show what changes and what it costs, ask, do it (ARGS="--yes")
 	@$(AWS) scripts.deploy $(ARGS)
 
+.PHONY: build-and-push
+build-and-push: $(TRAIN_STAMP) ## build the images and push them to a stage's repositories (ARGS=serve for one)
+	@$(AWS) scripts.push $(ARGS)
+
 .PHONY: destroy
 destroy: $(INFRA_STAMP) $(CDK_STAMP) ## take a stage back, what it keeps in buckets and repositories included
 	@$(AWS) scripts.destroy $(ARGS)

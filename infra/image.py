@@ -1,7 +1,6 @@
 """Which image the tracking host runs, and that it runs nothing before there is one."""
 
 from aws_cdk import CfnCondition, CfnParameter, Fn, Token
-from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
@@ -18,8 +17,8 @@ class TrackingImage:
     there and runs nothing.
     """
 
-    def __init__(self, scope: Construct, stage: Stage, repository: ecr.IRepository) -> None:
-        """Read the parameter, and name the image by it."""
+    def __init__(self, scope: Construct, stage: Stage, uri: str) -> None:
+        """Read the parameter, and name the image by it and by its repository's URI."""
         digest = CfnParameter(
             scope,
             "Image",
@@ -32,7 +31,6 @@ class TrackingImage:
             "Pushed",
             expression=Fn.condition_not(Fn.condition_equals(digest, NO_IMAGE)),
         )
-        uri = repository.repository_uri
         name = Fn.condition_if(
             self._pushed.logical_id, Fn.join("@", [uri, digest]), Fn.join(":", [uri, NO_IMAGE])
         )

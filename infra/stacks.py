@@ -95,10 +95,7 @@ class BaseStack(_StageStack):
                 Output.TRAINING_SECURITY_GROUP: self.network.training.security_group_id,
                 Output.TRAINING_SECRET: self.training_password.secret_arn,
             }
-            | {
-                REPOSITORIES[image]: repository.repository_uri
-                for image, repository in self.repositories.of.items()
-            }
+            | {REPOSITORIES[image]: uri for image, uri in self.repositories.uri.items()}
             | {ROLES[name]: role.role_arn for name, role in self.roles.of.items()}
         )
 
@@ -121,6 +118,7 @@ class TrackingStack(_StageStack):
                 artifacts=base.buckets.artifacts,
                 logs=base.buckets.logs,
                 repository=base.repositories.of[Image.TRACKING],
+                repository_uri=base.repositories.uri[Image.TRACKING],
                 training=base.network.training,
                 training_password=secretsmanager.Secret.from_secret_complete_arn(
                     self, "TrainingPassword", base.training_password.secret_arn

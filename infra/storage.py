@@ -9,7 +9,7 @@ from constructs import Construct
 
 from contract.names import Image, Prefix, repository_name
 from contract.stage import Stage
-from infra.overrides import override
+from infra.overrides import attribute, override
 
 OLD_VERSIONS_DAYS = 30
 UNTAGGED_DAYS = 7
@@ -168,6 +168,8 @@ class Repositories(Construct):
             )
             for image in Image
         }
+        # As ECR itself tells it; the CDK would put it together from the account and the region.
+        self.uri = {image: attribute(one, "RepositoryUri") for image, one in self.of.items()}
 
 
 def _image_rules() -> list[ecr.LifecycleRule]:

@@ -40,6 +40,7 @@ class Parts:
     artifacts: s3.IBucket
     logs: s3.IBucket
     repository: ecr.IRepository
+    repository_uri: str
     training: ec2.ISecurityGroup
     """What training jobs are in: it may call the host."""
     training_password: secretsmanager.ISecret
@@ -54,7 +55,7 @@ class TrackingHost(Construct):
         """Build it."""
         super().__init__(scope, name)
         self._stage, self._parts = stage, parts
-        self._image = TrackingImage(self, stage, parts.repository)
+        self._image = TrackingImage(self, stage, parts.repository_uri)
         self.admin = password(self, "Admin", f"MLflow's admin in {stage.prefix}", parts.key)
         self._flask = password(self, "Flask", f"MLflow's forms in {stage.prefix}", parts.key)
         self.database = Database(self, "Database", stage, vpc=parts.vpc, key=parts.key)

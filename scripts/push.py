@@ -1,14 +1,30 @@
-"""Build an image and push it to a stage's repository, under the name of its content."""
+"""Build images and push them to a stage's repositories: `make build-and-push`, `make deploy`."""
 
 import base64
 import subprocess
 import time
+from typing import Annotated
+
+import typer
 
 from contract.errors import InfraError
 from contract.names import REPOSITORIES, Image, Part
+from contract.settings import load
 from scripts.account import Account, errors
 from scripts.build import build_image, revision
-from scripts.console import say
+from scripts.console import main, say
+from scripts.engine import find_engine
+
+
+def command(
+    images: Annotated[list[Image] | None, typer.Argument(help="Which; all of them else.")] = None,
+) -> None:
+    """Build images and push them to a stage's repositories, under the commit's name."""
+    account = Account(load().of_stage())
+    engine, uris = find_engine(), account.outputs(Part.BASE)
+    for image in images or Image:
+        digest = push(engine, account, image)
+        print(f"{uris[REPOSITORIES[image]]}@{digest}")
 
 
 def push(engine: str, account: Account, image: Image) -> str:
@@ -26,9 +42,9 @@ def push(engine: str, account: Account, image: Image) -> str:
     elif digest := _digest(account, repository, tag):
         say(f"{image} of {tag[:12]} is in {repository} already")
         return digest
+    _log_in(engine, account, repository)
     local = build_image(engine, image)
     name = f"{repository}:{tag}"
-    _log_in(engine, account, repository)
     say(f"Pushing {name}")
     _run(engine, "tag", local, name)
     _run(engine, "push", name)
@@ -62,3 +78,7 @@ def _run(engine: str, *arguments: str, text: str | None = None) -> None:
     done = subprocess.run([engine, *arguments], input=text, text=True, check=False)
     if done.returncode:
         raise InfraError(f"{engine} {arguments[0]} has failed; the reason is above")
+
+
+if __name__ == "__main__":
+    main(command)

@@ -54,14 +54,19 @@ def client_at(address: str, region: str, service: str) -> Any:
 
 
 @contextmanager
-def emulated_account(folder: Path, region: str = "us-east-1") -> Iterator[Account]:
-    """An account with nothing in it, in a process of its own; its log is in the folder."""
+def emulated_account(
+    folder: Path, region: str = "us-east-1", registry: str = ""
+) -> Iterator[Account]:
+    """An account with nothing in it, in a process of its own; its log is in the folder.
+
+    `registry` is where the images of its repositories are: a host and a port.
+    """
     shell = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     log = (folder / "account.log").open("w")
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tests.emulator"],
         cwd=PROJECT,
-        env={**shell, "MOTO_ACCOUNT_ID": ACCOUNT},
+        env={**shell, "MOTO_ACCOUNT_ID": ACCOUNT, "EMULATED_REGISTRY": registry},
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,

@@ -9,6 +9,7 @@ from moto.core.common_models import CloudFormationModel
 
 from tests.emulator import network, storage, tasks, watching
 from tests.emulator.mending import mend
+from tests.emulator.registry import add_registry
 from tests.emulator.resource import Resource
 from tests.emulator.sessions import add_sessions
 
@@ -24,6 +25,7 @@ def add_resources(address: str) -> None:
     Resource.address = address
     mend()
     add_sessions()
+    add_registry()
     for cache in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
         cache.cache_clear()
     known = parsing.get_model_map()

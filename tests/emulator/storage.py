@@ -4,6 +4,7 @@ import json
 
 from moto.core.common_models import CloudFormationModel
 
+from tests.emulator.registry import REGISTRY
 from tests.emulator.resource import Properties, Resource
 
 
@@ -180,6 +181,8 @@ class Repository(Resource, CloudFormationModel):
                 },
             )["repository"]
             self.arn, self.uri = made["repositoryArn"], made["repositoryUri"]
+            if REGISTRY:
+                self.uri = f"{REGISTRY}/{name}"
         ecr.put_image_tag_mutability(repositoryName=name, imageTagMutability=mutability)
         ecr.put_image_scanning_configuration(repositoryName=name, imageScanningConfiguration=scan)
         if policy := wish.get("LifecyclePolicy"):

@@ -3,17 +3,15 @@
 The tests are the steps of one story, in their order.
 """
 
-import os
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from contract.names import EndpointAlarm, Output, Part, alarm_name, image_parameter, stack_name
-from contract.settings import PROJECT
 from scripts.account import Account as Reader
 from tests.emulator.account import ACCOUNT, Account, emulated_account
+from tests.infra.commands import cdk, make, try_make
 from tests.infra.conftest import stage_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -25,51 +23,6 @@ DIGEST = "sha256:" + "ab" * 32
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     with emulated_account(tmp_path_factory.mktemp("account")) as account:
         yield account
-
-
-def make(account: Account, target: str, *arguments: str, **environment: str) -> str:
-    """Run one of the Makefile's targets against the account; it has to succeed."""
-    done = _make(account, target, *arguments, **environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def _make(
-    account: Account, target: str, *arguments: str, **environment: str
-) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        ["make", target, *arguments],
-        cwd=PROJECT,
-        env={**_shell(), **account.environment, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-
-
-def _shell() -> dict[str, str]:
-    # Without what the make that runs the tests was told: it would be told to this one as well.
-    shell = {
-        name: value for name, value in os.environ.items() if "MAKE" not in name and name != "ARGS"
-    }
-    return {**shell, "STACK_INFRA__ALARM_EMAIL": "team@example.com", "CI": "true"}
-
-
-def cdk(account: Account, *arguments: str) -> str:
-    """Run the CDK itself, as one does who knows it and not the Makefile."""
-    done = subprocess.run(
-        [str(PROJECT / "node_modules/.bin/cdk"), *arguments],
-        cwd=PROJECT,
-        env={**_shell(), **account.environment},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -89,7 +42,7 @@ def service(account: Account, reader: Reader) -> dict[str, Any]:
 
 
 def test_an_account_that_was_not_prepared_is_said(account: Account) -> None:
-    done = _make(account, "deploy", "ARGS=--yes --no-images")
+    done = try_make(account, "deploy", "ARGS=--yes --no-images")
 
     assert done.returncode == 2
     assert "Has the environment been bootstrapped?" in done.stdout + done.stderr
@@ -101,7 +54,7 @@ def test_it_is_prepared(account: Account) -> None:
 
 
 def test_nothing_is_deployed_without_an_answer(account: Account) -> None:
-    done = _make(account, "deploy", "ARGS=--no-images")
+    done = try_make(account, "deploy", "ARGS=--no-images")
 
     assert done.returncode == 2
     assert "USD a month" in done.stderr
@@ -204,7 +157,7 @@ def test_a_change_is_shown_and_deployed(account: Account) -> None:
 
 
 def test_another_account_is_refused(account: Account) -> None:
-    done = _make(account, "deploy", "ARGS=--yes", STACK_INFRA__ACCOUNT="999999999999")
+    done = try_make(account, "deploy", "ARGS=--yes", STACK_INFRA__ACCOUNT="999999999999")
 
     assert done.returncode == 2
     assert f"error: the credentials are of account {ACCOUNT}" in done.stderr
@@ -221,7 +174,7 @@ def test_production_is_deployed_beside_it(account: Account, reader: Reader) -> N
 
 
 def test_production_is_not_destroyed(account: Account) -> None:
-    done = _make(account, "destroy", "STAGE=prod", "ARGS=--yes")
+    done = try_make(account, "destroy", "STAGE=prod", "ARGS=--yes")
 
     assert done.returncode == 2
     assert done.stderr.splitlines()[-2].startswith("error: prod is a production stage")

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,58 +12,22 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from contract.errors import StackError
 from contract.names import Image
 from contract.settings import PROJECT
-from scripts.engine import IMAGE_NAMES, find_engine
 from scripts.server import free_port
+from tests.engine import ENGINE, build, engine, needs_engine
 from tests.serving.server import Server, bits, records
 
 MB = 10**6
 BUILT_FROM = ("Dockerfile", "requirements", "settings.toml", "data", "contract", "training")
 
 
-def _engine() -> str:
-    try:
-        return find_engine()
-    except StackError:
-        return ""
-
-
-ENGINE = _engine()
-pytestmark = [
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        not ENGINE, reason="neither docker nor podman works here: the images are left untested"
-    ),
-]
-
-
-def engine(*arguments: str, check: bool = True) -> str:
-    done = subprocess.run(
-        [ENGINE, *arguments], capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0 or not check, done.stderr
-    return done.stdout.strip()
-
-
-def build(name: str) -> None:
-    """As `make build` does."""
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.build", name],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+pytestmark = [pytest.mark.timeout(900), needs_engine]
 
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    build("serve")
-    return IMAGE_NAMES[Image.SERVE]
+    return build(Image.SERVE)
 
 
 @contextmanager
@@ -177,8 +140,7 @@ def test_a_change_of_code_keeps_the_layers_below(image: str, tmp_path: Path) -> 
 
 
 def test_the_training_image_trains(tmp_path: Path) -> None:
-    build("train")
-    train = IMAGE_NAMES[Image.TRAIN]
+    train = build(Image.TRAIN)
     result = json.loads(
         engine(
             "run",
