@@ -1,6 +1,7 @@
 """Who is told, and of failed trainings, which no alarm can tell the reason of."""
 
 from aws_cdk import Annotations, Aws
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
@@ -10,6 +11,7 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from contract.stage import Stage
+from infra.alarms import FIVE_MINUTES, alarm
 from infra.storage import removal_policy
 
 
@@ -56,7 +58,10 @@ class Notices(Construct):
 
 
 class FailedTrainings(Construct):
-    """Tells of a training job of the stage that failed, and why, in SageMaker's words."""
+    """Tells of a training job of the stage that failed, and why, in SageMaker's words.
+
+    Its alarm only shows that there was one: the mail has come already.
+    """
 
     def __init__(self, scope: Construct, name: str, stage: Stage, topic: sns.ITopic) -> None:
         """Build the rule."""
@@ -82,6 +87,20 @@ class FailedTrainings(Construct):
                     message=events.RuleTargetInput.from_text(f"Training {job} failed: {reason}"),
                 )
             ],
+        )
+        self.alarm = alarm(
+            self,
+            "Alarm",
+            cloudwatch.Metric(
+                namespace="AWS/Events",
+                metric_name="TriggeredRules",
+                statistic="Sum",
+                period=FIVE_MINUTES,
+                dimensions_map={"RuleName": rule.rule_name},
+            ),
+            0,
+            "A training job has failed.",
+            topic=None,
         )
         Annotations.of(rule).acknowledge_warning(
             "@aws-cdk/aws-events:ruleUnresolvedEnvironment",

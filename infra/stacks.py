@@ -4,7 +4,6 @@ from aws_cdk import CfnOutput, Fn, Stack
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_ssm as ssm
-from aws_cdk.aws_elasticloadbalancingv2 import HttpCodeTarget
 from constructs import Construct
 
 from contract.names import (
@@ -20,13 +19,15 @@ from contract.names import (
 )
 from contract.stage import Stage
 from infra.budget import Budget
-from infra.monitoring import Dashboard, EndpointWatch, TrackingWatch
+from infra.dashboard import Dashboard
+from infra.endpoint_watch import EndpointWatch
 from infra.network import PRIVATE, Network
 from infra.notices import FailedTrainings, Notices
 from infra.passwords import password
 from infra.roles import Roles
 from infra.storage import Buckets, DataKey, Repositories
 from infra.tracking import Parts, TrackingHost
+from infra.tracking_watch import TrackingMetrics, TrackingWatch
 
 
 class _StageStack(Stack):
@@ -149,19 +150,10 @@ class MonitoringStack(_StageStack):
         super().__init__(scope, stage, Part.MONITORING)
         topic = Notices(self, "Notices", stage).topic
         endpoint = EndpointWatch(self, "Endpoint", stage, topic)
-        host = tracking.host
-        watch = TrackingWatch(
-            self,
-            "Tracking",
-            stage,
-            topic,
-            unhealthy=host.targets.metrics.unhealthy_host_count(statistic="Maximum"),
-            errors=host.targets.metrics.http_code_target(HttpCodeTarget.TARGET_5XX_COUNT),
-            database_cpu=host.database.instance.metric_cpu_utilization(),
-            database_free=host.database.instance.metric_free_storage_space(),
-        )
-        FailedTrainings(self, "FailedTrainings", stage, topic)
+        host = TrackingMetrics(tracking.host.targets.metrics, tracking.host.database.instance)
+        watch = TrackingWatch(self, "Tracking", stage, topic, host)
+        failed = FailedTrainings(self, "FailedTrainings", stage, topic)
         Budget(self, "Budget", stage, topic)
-        alarms = [*endpoint.turning_back, *endpoint.telling, *watch.telling]
-        Dashboard(self, "Dashboard", stage, endpoint, alarms)
+        alarms = [*endpoint.turning_back, *endpoint.telling, failed.alarm, *watch.telling]
+        Dashboard(self, "Dashboard", stage, alarms, [endpoint.graphs(), host.graphs()])
         self.tell({Output.NOTICES_TOPIC: topic.topic_arn})

@@ -446,15 +446,44 @@ def test_there_is_no_lambda(stack: Synthesised) -> None:
 def test_three_alarms_may_turn_a_deployment_back_and_an_idle_endpoint_trips_none(
     stack: Synthesised,
 ) -> None:
-    alarms = stack.properties("AWS::CloudWatch::Alarm")
-    names = {one.get("AlarmName") for one in alarms} - {None}
+    alarms = {
+        one["AlarmName"]: one
+        for one in stack.properties("AWS::CloudWatch::Alarm")
+        if "AlarmName" in one
+    }
 
-    assert names == {alarm_name(stack.stage, one) for one in EndpointAlarm}
-    assert len(alarms) == 12
-    for alarm in alarms:
+    assert alarms.keys() == {alarm_name(stack.stage, one) for one in EndpointAlarm}
+    for alarm in alarms.values():
         assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_what_goes_wrong_is_told(stack: Synthesised) -> None:
+    alarms = {one["AlarmDescription"]: one for one in stack.properties("AWS::CloudWatch::Alarm")}
+    # Another mail tells of it, with its reason.
+    failed = alarms.pop("A training job has failed.")
+    assert "AlarmActions" not in failed
+    (rule,) = stack.properties("AWS::Events::Rule")
+    assert rule["EventPattern"]["detail"]["TrainingJobStatus"] == ["Failed"]
+    assert rule["Targets"][0]["Arn"]
+    # No task that answers is no data, and trips it, once there is an image to run.
+    gone = alarms.pop("No task of MLflow answers.")
+    assert gone["TreatMissingData"] == "breaching"
+    assert gone["ActionsEnabled"]["Fn::If"][1:] == [True, False]
+
+    assert len(alarms) == 12
+    for alarm in alarms.values():
+        assert alarm["TreatMissingData"] == "notBreaching"
+    for alarm in (*alarms.values(), gone):
+        assert alarm["AlarmActions"] == alarm["OKActions"]
         assert alarm["AlarmActions"]
-        assert alarm["OKActions"]
+
+
+def test_one_dashboard_shows_every_alarm(stack: Synthesised) -> None:
+    (board,) = stack.properties("AWS::CloudWatch::Dashboard")
+
+    text = json.dumps(board["DashboardBody"])
+    for name, _ in stack.of_type("AWS::CloudWatch::Alarm"):
+        assert name in text
 
 
 def test_notices_are_encrypted_and_only_this_account_may_send_them(stack: Synthesised) -> None:

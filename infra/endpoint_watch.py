@@ -1,20 +1,13 @@
-"""What watches: alarms that may turn a deployment back, and others that tell."""
-
-from collections.abc import Sequence
+"""What watches an endpoint: three alarms that may turn a deployment back, and others that tell."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from contract.names import METRICS, RELEASE_CHECK_METRIC, VARIANT, EndpointAlarm, alarm_name
 from contract.stage import Stage
-
-MINUTE = Duration.minutes(1)
-FIVE_MINUTES = Duration.minutes(5)
-FULL_PERCENT = 85
-"""Of memory, disk or processor: beyond it an instance has too little of it."""
+from infra.alarms import FIVE_MINUTES, FULL_PERCENT, MINUTE, Graphs, alarm
 
 
 class EndpointWatch(Construct):
@@ -39,6 +32,23 @@ class EndpointWatch(Construct):
             period=period,
             dimensions_map={"EndpointName": self._stage.endpoint, "VariantName": VARIANT},
         )
+
+    def graphs(self) -> Graphs:
+        """Return the graphs of the dashboard, by their titles."""
+        name = self._stage.endpoint
+        requests = ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")
+        full = ("CPUUtilization", "MemoryUtilization", "DiskUtilization")
+        return [
+            (f"{name}: requests a minute", [self.metric(one, "Sum") for one in requests]),
+            (
+                f"{name}: microseconds an answer",
+                [self.metric("ModelLatency", statistic) for statistic in ("p50", "p90", "p99")],
+            ),
+            (
+                f"{name}: percent in use",
+                [self.metric(one, "Maximum", machines=True) for one in full],
+            ),
+        ]
 
     def _build_turning_back(self) -> list[cloudwatch.Alarm]:
         stage = self._stage
@@ -137,140 +147,3 @@ class EndpointWatch(Construct):
             ),
             *full,
         ]
-
-
-class TrackingWatch(Construct):
-    """Alarms over the tracking host and its database."""
-
-    def __init__(
-        self,
-        scope: Construct,
-        name: str,
-        stage: Stage,
-        topic: sns.ITopic,
-        unhealthy: cloudwatch.IMetric,
-        errors: cloudwatch.IMetric,
-        database_cpu: cloudwatch.IMetric,
-        database_free: cloudwatch.IMetric,
-    ) -> None:
-        """Build them.
-
-        Args:
-            scope: The stack.
-            name: Within the stack.
-            stage: How large the database's disk is.
-            topic: Is told.
-            unhealthy: Tasks that don't answer.
-            errors: Requests that failed.
-            database_cpu: In percent.
-            database_free: Bytes free on its disk.
-        """
-        super().__init__(scope, name)
-        free = 0.15 * stage.database_gb * 1e9
-        self.telling = [
-            alarm(
-                self,
-                "Unhealthy",
-                unhealthy,
-                0,
-                "A task of MLflow doesn't answer.",
-                topic,
-                periods=5,
-            ),
-            alarm(self, "Errors", errors, 5, "MLflow has failed to answer.", topic, periods=3),
-            alarm(
-                self,
-                "DatabaseBusy",
-                database_cpu,
-                FULL_PERCENT,
-                f"MLflow's database has used {FULL_PERCENT} % of its processor.",
-                topic,
-                periods=3,
-            ),
-            alarm(
-                self,
-                "DatabaseFull",
-                database_free,
-                free,
-                "Less than 15 % of the disk that MLflow's database began with is free.",
-                topic,
-                below=True,
-            ),
-        ]
-
-
-def alarm(
-    scope: Construct,
-    name: str,
-    metric: cloudwatch.IMetric,
-    threshold: float,
-    description: str,
-    topic: sns.ITopic,
-    *,
-    periods: int = 1,
-    below: bool = False,
-    alarm_name: str | None = None,
-) -> cloudwatch.Alarm:
-    """Build an alarm that tells when a metric is beyond a threshold, and when it no longer is.
-
-    No data is no fault: an endpoint that isn't there, or that nobody asks, trips none.
-    """
-    comparison = cloudwatch.ComparisonOperator
-    made = cloudwatch.Alarm(
-        scope,
-        name,
-        alarm_name=alarm_name,
-        alarm_description=description,
-        metric=metric,
-        threshold=threshold,
-        evaluation_periods=periods,
-        comparison_operator=(
-            comparison.LESS_THAN_THRESHOLD if below else comparison.GREATER_THAN_THRESHOLD
-        ),
-        treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-    )
-    made.add_alarm_action(actions.SnsAction(topic))
-    made.add_ok_action(actions.SnsAction(topic))
-    return made
-
-
-class Dashboard(Construct):
-    """One page: requests, how long they took, the machines, MLflow, and all alarms."""
-
-    def __init__(
-        self,
-        scope: Construct,
-        name: str,
-        stage: Stage,
-        endpoint: EndpointWatch,
-        alarms: Sequence[cloudwatch.IAlarm],
-    ) -> None:
-        """Build it."""
-        super().__init__(scope, name)
-        latency = [
-            endpoint.metric("ModelLatency", statistic) for statistic in ("p50", "p90", "p99")
-        ]
-        requests = [
-            endpoint.metric(metric, "Sum")
-            for metric in ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")
-        ]
-        machines = [
-            endpoint.metric(f"{what}Utilization", "Maximum", machines=True)
-            for what in ("CPU", "Memory", "Disk")
-        ]
-        cloudwatch.Dashboard(
-            self,
-            "Page",
-            dashboard_name=stage.prefix,
-            widgets=[
-                [cloudwatch.AlarmStatusWidget(title="Alarms", alarms=alarms, width=24)],
-                [
-                    cloudwatch.GraphWidget(title=title, left=metrics, width=8)
-                    for title, metrics in (
-                        (f"{stage.endpoint}: requests a minute", requests),
-                        (f"{stage.endpoint}: microseconds an answer", latency),
-                        (f"{stage.endpoint}: percent in use", machines),
-                    )
-                ],
-            ],
-        )

@@ -1,0 +1,121 @@
+"""What watches the tracking host and its database: alarms that tell."""
+
+from dataclasses import dataclass
+
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_elasticloadbalancingv2 as elb
+from aws_cdk import aws_rds as rds
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from contract.stage import Stage
+from infra.alarms import FULL_PERCENT, MINUTE, Graphs, alarm
+from infra.image import Pushed
+from infra.overrides import override
+
+
+@dataclass(frozen=True)
+class TrackingMetrics:
+    """What there is to see of the tracking host: tasks behind its load balancer, and a database."""
+
+    targets: elb.IApplicationTargetGroupMetrics
+    database: rds.DatabaseInstance
+
+    @property
+    def answering(self) -> cloudwatch.Metric:
+        """Tasks that answer."""
+        return self.targets.healthy_host_count(statistic="Maximum", period=MINUTE)
+
+    @property
+    def silent(self) -> cloudwatch.Metric:
+        """Tasks that don't."""
+        return self.targets.unhealthy_host_count(statistic="Maximum", period=MINUTE)
+
+    @property
+    def errors(self) -> cloudwatch.Metric:
+        """Requests that failed."""
+        return self.targets.http_code_target(elb.HttpCodeTarget.TARGET_5XX_COUNT)
+
+    def graphs(self) -> Graphs:
+        """Return the graphs of the dashboard, by their titles."""
+        return [
+            ("MLflow: requests", [self.targets.request_count(), self.errors]),
+            (
+                "MLflow: seconds an answer",
+                [
+                    self.targets.target_response_time(statistic=statistic)
+                    for statistic in ("p50", "p99")
+                ],
+            ),
+            ("MLflow: tasks", [self.answering, self.silent]),
+            ("Database: percent of its processor", [self.database.metric_cpu_utilization()]),
+            ("Database: bytes free", [self.database.metric_free_storage_space()]),
+            ("Database: connections", [self.database.metric_database_connections()]),
+        ]
+
+
+class TrackingWatch(Construct):
+    """Alarms over the tracking host and its database."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        stage: Stage,
+        topic: sns.ITopic,
+        metrics: TrackingMetrics,
+    ) -> None:
+        """Build them."""
+        super().__init__(scope, name)
+        free = 0.15 * stage.database_gb * 1e9
+        gone = alarm(
+            self,
+            "Gone",
+            metrics.answering,
+            1,
+            "No task of MLflow answers.",
+            topic,
+            periods=5,
+            below=True,
+            missing_is_a_fault=True,  # where no task runs, nobody counts them
+        )
+        override(gone, "ActionsEnabled", Pushed(self, stage).choose(True, False))
+        self.telling = [
+            gone,
+            alarm(
+                self,
+                "Unhealthy",
+                metrics.silent,
+                0,
+                "A task of MLflow doesn't answer.",
+                topic,
+                periods=5,
+            ),
+            alarm(
+                self,
+                "Errors",
+                metrics.errors,
+                5,
+                "MLflow has failed to answer.",
+                topic,
+                periods=3,
+            ),
+            alarm(
+                self,
+                "DatabaseBusy",
+                metrics.database.metric_cpu_utilization(),
+                FULL_PERCENT,
+                f"MLflow's database has used {FULL_PERCENT} % of its processor.",
+                topic,
+                periods=3,
+            ),
+            alarm(
+                self,
+                "DatabaseFull",
+                metrics.database.metric_free_storage_space(),
+                free,
+                "Less than 15 % of the disk that MLflow's database began with is free.",
+                topic,
+                below=True,
+            ),
+        ]
