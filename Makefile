@@ -41,7 +41,7 @@ train: $(TRAIN_STAMP) ## run what isn't tracked yet of the grids, show the winne
 	@$(RUN) -m scripts.train $(if $(FORCE),--force) $(ARGS)
 
 .PHONY: ui
-ui: $(TRAIN_STAMP) ## show what was tracked at http://127.0.0.1:5000 (TARGET=aws for a stage's MLflow)
+ui: $(if $(filter aws,$(TARGET)),$(INFRA_STAMP),$(TRAIN_STAMP)) ## show what was tracked at http://127.0.0.1:5000 (TARGET=aws for a stage's MLflow)
 	@$(AWS) scripts.ui $(if $(TARGET),--target '$(TARGET)') $(ARGS)
 
 .PHONY: run
@@ -99,7 +99,7 @@ deploy: $(INFRA_STAMP) $(CDK_STAMP) ## provision a stage: show what changes and 
 	@$(AWS) scripts.deploy $(ARGS)
 
 .PHONY: build-and-push
-build-and-push: $(TRAIN_STAMP) ## build the images and push them to a stage's repositories (ARGS=serve for one)
+build-and-push: $(INFRA_STAMP) ## build the images and push them to a stage's repositories (ARGS=serve for one)
 	@$(AWS) scripts.push $(ARGS)
 
 .PHONY: destroy

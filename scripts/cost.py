@@ -29,6 +29,7 @@ SOMEBODY = "team@example.com"
 
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="A row for each resource.")] = False,
 ) -> None:
     """List what costs money in each stage, with both kinds of egress side by side."""
     settings, prices = load(), read_prices()
@@ -48,7 +49,7 @@ def command(
         )
         return
     for name in settings.stages:
-        _show(name, {egress: bills[name, egress] for egress in EGRESS}, prices)
+        _show(name, {egress: bills[name, egress] for egress in EGRESS}, prices, each=each)
 
 
 def read_prices() -> Prices:
@@ -118,8 +119,8 @@ def _plain(bill: Bill) -> dict[str, object]:
     }
 
 
-def _show(name: str, bills: Mapping[str, Bill], prices: Prices) -> None:
-    """One row a kind of thing; --json has one for each resource."""
+def _show(name: str, bills: Mapping[str, Bill], prices: Prices, *, each: bool) -> None:
+    """One row a kind of thing, or a row for each."""
     table = Table(title=f"Stage {name}, US dollars a month ({prices.about})", title_justify="left")
     table.add_column("")
     table.add_column("unit price", justify="right")
@@ -128,14 +129,14 @@ def _show(name: str, bills: Mapping[str, Bill], prices: Prices) -> None:
         table.add_column("USD", justify="right")
     table.add_column("assumed")
     for kind, word in (("provisioned", "Together"), ("later", "Together, on top of it")):
-        first = {line.what: line for bill in bills.values() for line in bill[kind]}
-        for what, line in first.items():
+        rows = {_row(line, each): line for bill in bills.values() for line in bill[kind]}
+        for row, line in rows.items():
             cells = [
                 cell
                 for bill in bills.values()
-                for cell in _cells([one for one in bill[kind] if one.what == what])
+                for cell in _cells([one for one in bill[kind] if _row(one, each) == row])
             ]
-            table.add_row(what, f"{line.unit_price:g}", *cells, line.assumption)
+            table.add_row(row, f"{line.unit_price:g}", *cells, line.assumption)
         sums = [
             cell
             for bill in bills.values()
@@ -143,6 +144,10 @@ def _show(name: str, bills: Mapping[str, Bill], prices: Prices) -> None:
         ]
         table.add_row(word, "", *sums, "", style="bold", end_section=True)
     Console(width=max(Console().width, 120)).print(table)
+
+
+def _row(line: Line, each: bool) -> str:
+    return f"{line.what}: {line.name}" if each and line.name else line.what
 
 
 def _cells(lines: list[Line]) -> tuple[str, str]:

@@ -212,6 +212,15 @@ def _dashboard(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
     return [bill.monthly("Dashboard", name, "dashboard")]
 
 
+def _cluster(bill: Bill, name: str, wish: Mapping[str, Any]) -> list[Line]:
+    settings = {one["Name"]: one["Value"] for one in wish.get("ClusterSettings", [])}
+    if settings.get("containerInsights") != "enabled":
+        return []
+    count = bill.prices("assumed", "insights_metrics")
+    why = f"{count:g} metrics of a cluster with one service"
+    return [bill.monthly("Container Insights, metrics", name, "metric", count, why)]
+
+
 PRICED: dict[str, Pricing] = {
     "AWS::CloudWatch::Alarm": _alarm,
     "AWS::CloudWatch::Dashboard": _dashboard,
@@ -220,6 +229,7 @@ PRICED: dict[str, Pricing] = {
     "AWS::EC2::NatGateway": _nat_gateway,
     "AWS::EC2::VPCEndpoint": _endpoint,
     "AWS::ECR::Repository": _repository,
+    "AWS::ECS::Cluster": _cluster,
     "AWS::ECS::Service": _service,
     "AWS::ECS::TaskDefinition": _task,
     "AWS::ElasticLoadBalancingV2::LoadBalancer": _load_balancer,
@@ -243,7 +253,6 @@ FREE = {
     "AWS::EC2::SubnetRouteTableAssociation": "free",
     "AWS::EC2::VPC": "free",
     "AWS::EC2::VPCGatewayAttachment": "free",
-    "AWS::ECS::Cluster": "its tasks are paid",
     "AWS::ECS::ClusterCapacityProviderAssociations": "its tasks are paid",
     "AWS::ElasticLoadBalancingV2::Listener": "of a load balancer, which is paid",
     "AWS::ElasticLoadBalancingV2::TargetGroup": "of a load balancer, which is paid",
