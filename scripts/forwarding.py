@@ -5,12 +5,13 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
@@ -38,6 +39,8 @@ class Forwarded:
     """On this machine, as a URI."""
     pool: HTTPConnectionPool
     """Asks it. Where there is a certificate, it is held against the name that it is for."""
+    wait: Callable[[], NoReturn]
+    """Returns never; raises an InfraError when AWS ends the session, as it does an idle one."""
 
 
 @contextmanager
@@ -57,14 +60,14 @@ def forwarded(account: Account, port: int) -> Iterator[Forwarded]:
     outputs = account.outputs(Part.BASE) | account.outputs(Part.TRACKING)
     _refuse_without_image(account)
     scheme, _, host = outputs[Output.TRACKING_ADDRESS].partition("://")
-    way = Forwarded(f"{scheme}://{HOST}:{port}", _pool(scheme, host, port))
+    address, pool = f"{scheme}://{HOST}:{port}", _pool(scheme, host, port)
     with (
         _task(account, outputs) as task,
         _session(account, _session_request(scheme, host, task, port)) as (arguments, response),
         _plugin([plugin, *arguments], response) as (process, log),
     ):
-        _wait_for_answer(way, process, log)
-        yield way
+        _wait_for_answer(pool, process, log)
+        yield Forwarded(address, pool, partial(_wait_for_end, process, log))
 
 
 def _pool(scheme: str, host: str, port: int) -> HTTPConnectionPool:
@@ -205,16 +208,23 @@ def _plugin(
             process.wait()
 
 
-def _wait_for_answer(way: Forwarded, process: "subprocess.Popen[bytes]", log: IO[str]) -> None:
+def _wait_for_answer(
+    pool: HTTPConnectionPool, process: "subprocess.Popen[bytes]", log: IO[str]
+) -> None:
     deadline = time.monotonic() + ANSWER_SECONDS
-    while not _answers(way.pool):
+    while not _answers(pool):
         if process.poll() is not None:
-            log.seek(0)
-            said = (log.read().strip().splitlines() or ["nothing was said"])[-1]
-            raise InfraError(f"{PLUGIN} has ended: {said}")
+            _wait_for_end(process, log)
         if time.monotonic() > deadline:
-            raise InfraError(f"MLflow doesn't answer at {way.address}: its log group says why")
+            raise InfraError("MLflow doesn't answer through the task: its log group says why")
         time.sleep(0.2)
+
+
+def _wait_for_end(process: "subprocess.Popen[bytes]", log: IO[str]) -> NoReturn:
+    process.wait()
+    log.seek(0)
+    said = (log.read().strip().splitlines() or ["nothing was said"])[-1]
+    raise InfraError(f"the session has ended; {PLUGIN} says: {said}")
 
 
 def _answers(pool: HTTPConnectionPool) -> bool:

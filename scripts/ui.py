@@ -1,7 +1,6 @@
 """Show what was tracked in a browser: `make ui`."""
 
 import os
-import signal
 from typing import Annotated
 
 import typer
@@ -55,7 +54,7 @@ def _show_stage(stage: Stage, port: int) -> None:
                 f"Its certificate is for {stage.tracking_domain}: your browser warns, unless that "
                 f"name is {HOST} for it (/etc/hosts) and you open it by that name"
             )
-        signal.pause()
+        way.wait()
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from contract.errors import EndpointError, ReleaseError
+from contract.names import Image
 from contract.release import CHECK_FILE
 from scripts.targets.backends import verify
 from scripts.targets.containers import HOME_LABEL, Engine
 from scripts.targets.front_process import MODULE
 from scripts.targets.local import LocalTarget
 from scripts.targets.records import Backend, now
+from tests.engine import build, needs_engine
 from tests.project import run, start
 from tests.scripts.conftest import Releases
 from tests.scripts.endpoints import ENDPOINT, Load, Place, body_of, kill, rewrite, wait_until
@@ -410,12 +412,11 @@ def test_a_deployment_writes_a_broken_state_anew(two_live: Place) -> None:
     assert len(two_live.pids()) == 3
 
 
+@needs_engine
+@pytest.mark.timeout(900)
 def test_a_container_takes_turns_with_a_process(place: Place) -> None:
-    try:
-        engine = Engine()
-        engine.image()
-    except EndpointError as error:
-        pytest.skip(f"left out: {error}")
+    build(Image.SERVE)
+    engine = Engine()
     place.target.deploy("1")
 
     done = run("scripts.deploy_endpoint", "--engine", "container", folder=place.root)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from mlflow import MlflowClient
@@ -82,13 +83,8 @@ def nothing_left(task: Task) -> Iterator[None]:
     assert not task.account.client("ssm").describe_sessions(State="Active")["Sessions"]
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
-)
-def test_the_ui_is_there_until_it_is_ended(
-    shell: dict[str, str], task: Task, number: int, code: int, nothing_left: None
-) -> None:
-    port = free_port()
+def start_ui(shell: dict[str, str], port: int) -> tuple["subprocess.Popen[str]", str]:
+    """The command, when it has said that the UI is there; and all that it has said."""
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.ui", "--target", "aws", "--port", str(port)],
         cwd=PROJECT,
@@ -102,6 +98,17 @@ def test_the_ui_is_there_until_it_is_ended(
         line = process.stderr.readline()
         assert line, said
         said += line
+    return process, said
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
+)
+def test_the_ui_is_there_until_it_is_ended(
+    shell: dict[str, str], task: Task, number: int, code: int, nothing_left: None
+) -> None:
+    port = free_port()
+    process, said = start_ui(shell, port)
 
     page = requests.get(f"http://127.0.0.1:{port}/", auth=task.admin, timeout=10)
     assert "<title>MLflow</title>" in page.text
@@ -115,6 +122,18 @@ def test_the_ui_is_there_until_it_is_ended(
     assert said.splitlines()[-2:] == ["Stopped the task", "interrupted"]
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://127.0.0.1:{port}/", timeout=5)
+
+
+def test_a_session_that_aws_ends_is_said(shell: dict[str, str], nothing_left: None) -> None:
+    process, said = start_ui(shell, free_port())
+    (plugin,) = psutil.Process(process.pid).children()
+    plugin.terminate()
+
+    said += process.communicate(timeout=20)[1]
+
+    assert process.returncode == 2
+    assert said.splitlines()[-2] == "Stopped the task"
+    assert said.splitlines()[-1].startswith("error: the session has ended; session-manager-plugin")
 
 
 def test_somebody_new_may_read_everything_and_change_nothing(
@@ -207,7 +226,7 @@ def test_a_way_that_leads_nowhere_is_said(shell: dict[str, str], nothing_left: N
 
     assert done.returncode == 2
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert said.startswith("error: session-manager-plugin has ended: Connection to destination")
+    assert said.startswith("error: the session has ended; session-manager-plugin says: Connection")
 
 
 def test_a_stage_that_runs_nothing_yet_is_said(
