@@ -138,3 +138,9 @@ def image_parameter(stage: Stage) -> str:
 NO_IMAGE = "none"
 FORWARDING_DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"
 """What Session Manager forwards a port by, through a task, to a host that the task can reach."""
+STARTED_BY = "make"
+"""Whom ECS says that a forwarding task was started by."""
+BALANCER_IDLE_SECONDS = 120
+"""After which a load balancer closes a connection that nothing went through. What is behind it has
+to wait longer, or requests are sent into connections that are being closed (a 502).
+"""

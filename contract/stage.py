@@ -138,6 +138,17 @@ class Stage(Table):
             raise ValueError("tracking_spot: a production stage's tasks aren't taken away")
 
     @property
+    def endpoint_processors(self) -> int:
+        """Return how many virtual processors an instance of the endpoint has, by its size's name.
+
+        In the families that SageMaker serves on, `medium` and `large` have 2, `xlarge` 4, `2xlarge`
+        8, and so on.
+        """
+        size = self.endpoint_instance.rpartition(".")[2]
+        number, xlarge, _ = size.partition("xlarge")
+        return 4 * int(number or 1) if xlarge and (number or "1").isdigit() else 2
+
+    @property
     def prefix(self) -> str:
         """What the stage's names on AWS begin with."""
         return f"{self.project}-{self.name}"

@@ -1,5 +1,7 @@
 """What all alarms have in common."""
 
+from collections.abc import Sequence
+
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
@@ -10,7 +12,7 @@ MINUTE = Duration.minutes(1)
 FIVE_MINUTES = Duration.minutes(5)
 FULL_PERCENT = 85
 """Of memory, disk or processor: beyond it an instance has too little of it."""
-Graphs = list[tuple[str, list[cloudwatch.Metric]]]
+Graphs = Sequence[tuple[str, Sequence[cloudwatch.IMetric]]]
 """What a dashboard shows, by its title."""
 
 

@@ -28,9 +28,10 @@ class Dashboard(Construct):
             dashboard_name=stage.prefix,
             widgets=[
                 [cloudwatch.AlarmStatusWidget(title="Alarms", alarms=alarms, width=24)],
-                *(
-                    [cloudwatch.GraphWidget(title=title, left=left, width=8) for title, left in row]
-                    for row in rows
-                ),
+                *(_row(row) for row in rows),
             ],
         )
+
+
+def _row(graphs: Graphs) -> list[cloudwatch.IWidget]:
+    return [cloudwatch.GraphWidget(title=title, left=list(left), width=8) for title, left in graphs]

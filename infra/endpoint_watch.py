@@ -33,21 +33,32 @@ class EndpointWatch(Construct):
             dimensions_map={"EndpointName": self._stage.endpoint, "VariantName": VARIANT},
         )
 
+    def full(self, period: Duration) -> dict[str, cloudwatch.IMetric]:
+        """Return how much of its instances is in use, in percent, by what."""
+        parts = {
+            part: self.metric(f"{part}Utilization", "Maximum", period, machines=True)
+            for part in ("CPU", "Memory", "Disk")
+        }
+        # SageMaker adds its processors up: two of them go to 200.
+        processors = cloudwatch.MathExpression(
+            expression=f"sum / {self._stage.endpoint_processors}",
+            using_metrics={"sum": parts["CPU"]},
+            label="CPUUtilization of all processors",
+            period=period,
+        )
+        return {**parts, "CPU": processors}
+
     def graphs(self) -> Graphs:
         """Return the graphs of the dashboard, by their titles."""
         name = self._stage.endpoint
         requests = ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")
-        full = ("CPUUtilization", "MemoryUtilization", "DiskUtilization")
         return [
             (f"{name}: requests a minute", [self.metric(one, "Sum") for one in requests]),
             (
                 f"{name}: microseconds an answer",
                 [self.metric("ModelLatency", statistic) for statistic in ("p50", "p90", "p99")],
             ),
-            (
-                f"{name}: percent in use",
-                [self.metric(one, "Maximum", machines=True) for one in full],
-            ),
+            (f"{name}: percent in use", list(self.full(MINUTE).values())),
         ]
 
     def _build_turning_back(self) -> list[cloudwatch.Alarm]:
@@ -116,14 +127,14 @@ class EndpointWatch(Construct):
         full = [
             alarm(
                 self,
-                f"{what}Full",
-                self.metric(f"{what}Utilization", "Maximum", FIVE_MINUTES, machines=True),
+                f"{part}Full",
+                metric,
                 FULL_PERCENT,
-                f"An instance of {stage.endpoint} has used {FULL_PERCENT} % of its {word}.",
+                f"An instance of {stage.endpoint} has used {FULL_PERCENT} % of its {part}.",
                 self._topic,
                 periods=3,
             )
-            for what, word in (("CPU", "processors"), ("Memory", "memory"), ("Disk", "disk"))
+            for part, metric in self.full(FIVE_MINUTES).items()
         ]
         return [
             alarm(

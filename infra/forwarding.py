@@ -130,10 +130,18 @@ class Forwarding(Construct):
                 {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}},
             ),
             Right(
+                "UseSessions",
+                "sessions get new names; newer plugins open a session's channel with the rights of "
+                "whoever began it",
+                ["ssmmessages:OpenDataChannel"],
+                [arn("ssm", "session/*")],
+            ),
+            Right(
                 "EndSessions",
-                "a session's name begins with the id of who began it",
+                "sessions get new names; Session Manager tags each with who began it",
                 ["ssm:ResumeSession", "ssm:TerminateSession"],
-                [arn("ssm", "session/${aws:userid}-*")],
+                [arn("ssm", "session/*")],
+                {"StringEquals": {"ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"}},
             ),
             Right(
                 "ReadOutputs",

@@ -1,6 +1,6 @@
 """Who is told, and of failed trainings, which no alarm can tell the reason of."""
 
-from aws_cdk import Annotations, Aws
+from aws_cdk import Aws
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -12,6 +12,7 @@ from constructs import Construct
 
 from contract.stage import Stage
 from infra.alarms import FIVE_MINUTES, alarm
+from infra.rights import Right, role
 from infra.storage import removal_policy
 
 
@@ -32,7 +33,8 @@ class Notices(Construct):
         self.topic = sns.Topic(
             self, "Topic", display_name=stage.prefix, master_key=key, enforce_ssl=True
         )
-        for service in ("cloudwatch", "events", "budgets"):
+        self.key = key
+        for service in ("cloudwatch", "budgets"):
             self._let_tell(service, key)
         if stage.alarm_email:
             self.topic.add_subscription(subscriptions.EmailSubscription(stage.alarm_email))
@@ -63,7 +65,7 @@ class FailedTrainings(Construct):
     Its alarm only shows that there was one: the mail has come already.
     """
 
-    def __init__(self, scope: Construct, name: str, stage: Stage, topic: sns.ITopic) -> None:
+    def __init__(self, scope: Construct, name: str, stage: Stage, notices: Notices) -> None:
         """Build the rule."""
         super().__init__(scope, name)
         job = events.EventField.from_path("$.detail.TrainingJobName")
@@ -82,9 +84,10 @@ class FailedTrainings(Construct):
             ),
             targets=[
                 targets.SnsTopic(
-                    # By its ARN: the CDK would let the events of every account write to it.
-                    sns.Topic.from_topic_arn(self, "Topic", topic.topic_arn),
+                    notices.topic,
                     message=events.RuleTargetInput.from_text(f"Training {job} failed: {reason}"),
+                    authorize_using_role=True,
+                    role=self._telling(stage, notices).without_policy_updates(),
                 )
             ],
         )
@@ -102,7 +105,29 @@ class FailedTrainings(Construct):
             "A training job has failed.",
             topic=None,
         )
-        Annotations.of(rule).acknowledge_warning(
-            "@aws-cdk/aws-events:ruleUnresolvedEnvironment",
-            "The topic is of the rule's own stack, whichever account that is deployed to.",
+
+    def _telling(self, stage: Stage, notices: Notices) -> iam.Role:
+        """By a role: a topic's and a key's policy can't say for which account EventBridge tells.
+
+        It knows no such condition there (eventbridge/latest/userguide/eb-use-resource-based.html),
+        so that the events of every account would be let in.
+        """
+        return role(
+            self,
+            "Telling",
+            f"Tells of failed trainings of {stage.prefix}",
+            iam.ServicePrincipal(
+                "events.amazonaws.com",
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            ),
+            [
+                Right("Tell", "the one topic", ["sns:Publish"], [notices.topic.topic_arn]),
+                Right(
+                    "Encrypt",
+                    "what is told is encrypted with its key; GenerateDataKey* is with and without "
+                    "plaintext",
+                    ["kms:Decrypt", "kms:GenerateDataKey*"],
+                    [notices.key.key_arn],
+                ),
+            ],
         )

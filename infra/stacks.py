@@ -148,11 +148,16 @@ class MonitoringStack(_StageStack):
     def __init__(self, scope: Construct, stage: Stage, tracking: TrackingStack) -> None:
         """Build it over the tracking host and the endpoint, which need not be there yet."""
         super().__init__(scope, stage, Part.MONITORING)
-        topic = Notices(self, "Notices", stage).topic
+        notices = Notices(self, "Notices", stage)
+        topic = notices.topic
         endpoint = EndpointWatch(self, "Endpoint", stage, topic)
-        host = TrackingMetrics(tracking.host.targets.metrics, tracking.host.database.instance)
+        host = TrackingMetrics(
+            tracking.host.balancer.metrics,
+            tracking.host.targets.metrics,
+            tracking.host.database.instance,
+        )
         watch = TrackingWatch(self, "Tracking", stage, topic, host)
-        failed = FailedTrainings(self, "FailedTrainings", stage, topic)
+        failed = FailedTrainings(self, "FailedTrainings", stage, notices)
         Budget(self, "Budget", stage, topic)
         alarms = [*endpoint.turning_back, *endpoint.telling, failed.alarm, *watch.telling]
         Dashboard(self, "Dashboard", stage, alarms, [endpoint.graphs(), host.graphs()])

@@ -165,6 +165,7 @@ class Repositories(Construct):
                 encryption_key=key,
                 lifecycle_rules=_image_rules(),
                 removal_policy=removal_policy(stage),
+                empty_on_delete=not stage.production,
             )
             for image in Image
         }

@@ -14,7 +14,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from contract.names import Prefix
+from contract.names import BALANCER_IDLE_SECONDS, Prefix
 from contract.stage import Stage
 from infra.checks import accept
 from infra.database import NAME, PORT, USER, Database
@@ -113,7 +113,7 @@ class TrackingHost(Construct):
             security_group=self._front,
             deletion_protection=stage.production,
             drop_invalid_header_fields=True,
-            idle_timeout=Duration.seconds(120),
+            idle_timeout=Duration.seconds(BALANCER_IDLE_SECONDS),
         )
         balancer.log_access_logs(parts.logs, "balancer")
         if stage.certificate:
@@ -256,6 +256,8 @@ class TrackingHost(Construct):
             health_check_grace_period=Duration.seconds(120),
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
+        # Or they would be taken from the cluster while the service still needs them.
+        service.node.add_dependency(self.cluster)
         self.targets = self._listener.add_targets(
             "Mlflow",
             port=LISTENS,

@@ -18,6 +18,7 @@ from infra.overrides import override
 class TrackingMetrics:
     """What there is to see of the tracking host: tasks behind its load balancer, and a database."""
 
+    balancer: elb.IApplicationLoadBalancerMetrics
     targets: elb.IApplicationTargetGroupMetrics
     database: rds.DatabaseInstance
 
@@ -36,10 +37,15 @@ class TrackingMetrics:
         """Requests that failed."""
         return self.targets.http_code_target(elb.HttpCodeTarget.TARGET_5XX_COUNT)
 
+    @property
+    def unanswered(self) -> cloudwatch.Metric:
+        """Requests that the load balancer has had no answer to."""
+        return self.balancer.http_code_elb(elb.HttpCodeElb.ELB_5XX_COUNT)
+
     def graphs(self) -> Graphs:
         """Return the graphs of the dashboard, by their titles."""
         return [
-            ("MLflow: requests", [self.targets.request_count(), self.errors]),
+            ("MLflow: requests", [self.targets.request_count(), self.errors, self.unanswered]),
             (
                 "MLflow: seconds an answer",
                 [
@@ -97,6 +103,15 @@ class TrackingWatch(Construct):
                 metrics.errors,
                 5,
                 "MLflow has failed to answer.",
+                topic,
+                periods=3,
+            ),
+            alarm(
+                self,
+                "Unanswered",
+                metrics.unanswered,
+                5,
+                "MLflow hasn't answered its load balancer.",
                 topic,
                 periods=3,
             ),

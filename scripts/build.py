@@ -1,5 +1,6 @@
 """Build the images: `make build`."""
 
+import os
 import subprocess
 import time
 from typing import Annotated
@@ -26,8 +27,13 @@ def command(
         build_image(engine, image)
 
 
-def build_image(engine: str, image: Image) -> str:
+def build_image(engine: str, image: Image, platform: str = "") -> str:
     """Build one of the Dockerfile's targets, and return its name on this machine.
+
+    Args:
+        engine: The container engine's command.
+        image: Which target.
+        platform: Of the machine that is to run it, as `linux/amd64`; by default this one.
 
     Raises:
         BuildError: The engine has failed; what it said is above.
@@ -39,8 +45,14 @@ def build_image(engine: str, image: Image) -> str:
     # Not as the Dockerfile's ARG: an older podman takes a layer from its cache though one differs.
     labels = {"revision": revision(), "source": source or "unknown"}
     arguments = [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
+    if platform:
+        arguments.append(f"--platform={platform}")
+    if engine == "podman":  # whose own format SageMaker doesn't take
+        arguments.append("--format=docker")
     done = subprocess.run(
         [engine, "build", f"--target={image}", f"--tag={name}", *arguments, str(PROJECT)],
+        # Nor does it take an index, which docker would make of an image and where it comes from.
+        env={**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
         check=False,
     )
     if done.returncode:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from contract.errors import StackError
-from contract.names import Image, Output, Part, image_parameter, stack_name
+from contract.names import NO_IMAGE, Image, Output, Part, image_parameter, stack_name
 from contract.settings import load
 from contract.stage import Stage
 from scripts import cdk, push
@@ -34,7 +34,10 @@ def command(
     if not yes and not typer.confirm("Deploy it?", err=True):
         say("Nothing was changed")
         return
+    before = _image(stage, account)
     cdk.deploy(stage, [Part.BASE])
+    if _image(stage, account) == NO_IMAGE != before:
+        _tell_image(stage, account, before)  # a change of the parameter itself has reset it
     if images:
         _push_tracking_image(stage, account)
     cdk.deploy(stage, [Part.TRACKING, Part.MONITORING])
@@ -48,7 +51,21 @@ def _push_tracking_image(stage: Stage, account: Account) -> None:
     except StackError as error:
         say(f"MLflow's image is left out ({error}): its service runs nothing until there is one")
         return
-    digest = push.push(engine, account, Image.TRACKING)
+    _tell_image(stage, account, push.push(engine, account, Image.TRACKING))
+
+
+def _image(stage: Stage, account: Account) -> str:
+    """Return the digest of the image that MLflow's service runs, NO_IMAGE where there is none."""
+    ssm = account.client("ssm")
+    with errors("the image's parameter"):
+        try:
+            found = ssm.get_parameter(Name=image_parameter(stage))
+        except ssm.exceptions.ParameterNotFound:
+            return NO_IMAGE
+    return str(found["Parameter"]["Value"])
+
+
+def _tell_image(stage: Stage, account: Account, digest: str) -> None:
     with errors("the image's parameter"):
         account.client("ssm").put_parameter(
             Name=image_parameter(stage), Value=digest, Type="String", Overwrite=True

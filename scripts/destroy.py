@@ -7,7 +7,7 @@ import typer
 from botocore.exceptions import ClientError
 
 from contract.errors import InfraError
-from contract.names import REPOSITORIES, Output, Part, stack_name
+from contract.names import STARTED_BY, Output, Part, stack_name
 from contract.settings import load
 from scripts import cdk
 from scripts.account import Account, errors
@@ -36,27 +36,60 @@ def command(
         say("Nothing was deleted")
         return
     cdk.synthesise(stage)
-    base = _outputs(account)
+    _stop_forwarding(account)
+    base = _outputs(account, Part.BASE)
     # What watches and what runs go first: they would write into what is emptied.
     _destroy(account, Part.MONITORING, Part.TRACKING)
-    for output in (Output.ARTIFACT_BUCKET, Output.LOG_BUCKET):
-        if output in base:
-            _empty_bucket(account, base[output])
-    for output in REPOSITORIES.values():
-        if output in base:
-            _empty_repository(account, base[output].partition("/")[2])
-    _destroy(account, Part.BASE)
+    _take_base_back(account, base)
     say(f"Deleted {stage.prefix}; its keys can be had back for some days, then they are gone too")
 
 
-def _outputs(account: Account) -> dict[Output, str]:
-    """Return what the base tells; nothing where it is gone, so that a second call goes on."""
+def _take_base_back(account: Account, base: dict[Output, str]) -> None:
+    if Output.ARTIFACT_BUCKET in base:
+        with errors(base[Output.ARTIFACT_BUCKET]):
+            _stop_logging(account, base[Output.ARTIFACT_BUCKET])
     try:
-        return account.outputs(Part.BASE)
+        _empty_and_destroy(account, base)
+    except InfraError:
+        say("Once more: AWS delivers logs some time after what they tell of")
+        _empty_and_destroy(account, base)
+
+
+def _outputs(account: Account, part: Part) -> dict[Output, str]:
+    """Return what a stack tells; nothing where it is gone, so that a second call goes on."""
+    try:
+        return account.outputs(part)
     except InfraError as error:
         if "isn't deployed" not in str(error):
             raise
         return {}
+
+
+def _stop_forwarding(account: Account) -> None:
+    """Stop what somebody may still look at MLflow through: its cluster can't go before."""
+    tracking = _outputs(account, Part.TRACKING)
+    if cluster := tracking.get(Output.TRACKING_CLUSTER):
+        ecs = account.client("ecs")
+        with errors("the forwarding task"):
+            for task in ecs.list_tasks(cluster=cluster, startedBy=STARTED_BY)["taskArns"]:
+                ecs.stop_task(cluster=cluster, task=task, reason="the stage is taken back")
+
+
+def _stop_logging(account: Account, bucket: str) -> None:
+    """Let the emptying of the bucket not be logged itself."""
+    s3 = account.client("s3")
+    try:
+        s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchBucket":
+            raise
+
+
+def _empty_and_destroy(account: Account, base: dict[Output, str]) -> None:
+    for output in (Output.ARTIFACT_BUCKET, Output.LOG_BUCKET):
+        if output in base:
+            _empty_bucket(account, base[output])
+    _destroy(account, Part.BASE)
 
 
 def _destroy(account: Account, *parts: Part) -> None:
@@ -95,15 +128,6 @@ def _chunks(found: Iterator[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
             some = []
     if some:
         yield some
-
-
-def _empty_repository(account: Account, name: str) -> None:
-    ecr = account.client("ecr")
-    with errors(name):
-        for page in ecr.get_paginator("list_images").paginate(repositoryName=name):
-            if page["imageIds"]:
-                ecr.batch_delete_image(repositoryName=name, imageIds=page["imageIds"])
-    say(f"Emptied {name}")
 
 
 if __name__ == "__main__":

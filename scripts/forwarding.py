@@ -13,11 +13,19 @@ from http import HTTPStatus
 from tempfile import TemporaryFile
 from typing import IO, Any, NoReturn
 
+from botocore.exceptions import BotoCoreError, ClientError
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from contract.errors import InfraError
-from contract.names import FORWARDING_DOCUMENT, NO_IMAGE, Output, Part, image_parameter
+from contract.names import (
+    FORWARDING_DOCUMENT,
+    NO_IMAGE,
+    STARTED_BY,
+    Output,
+    Part,
+    image_parameter,
+)
 from scripts.account import Account, errors
 from scripts.console import say
 from scripts.server import HOST, refuse_used_port
@@ -25,7 +33,8 @@ from scripts.server import HOST, refuse_used_port
 PLUGIN = "session-manager-plugin"
 """AWS's own, which speaks Session Manager's protocol. It is told what to do as the AWS CLI tells
 it: by the answer to StartSession, whose token it takes from a variable, where no other process
-reads it (from version 1.2.498 on; awscli/customizations/sessionmanager.py)."""
+reads it (from version 1.2.498 on; awscli/customizations/sessionmanager.py). AWS asks for 1.2.764.
+"""
 RESPONSE = "AWS_SSM_START_SESSION_RESPONSE"
 START_SECONDS, ANSWER_SECONDS = 300, 30
 Json = dict[str, Any]
@@ -109,7 +118,7 @@ def _task(account: Account, outputs: dict[Output, str]) -> Iterator[Json]:
             launchType="FARGATE",
             enableExecuteCommand=True,
             propagateTags="TASK_DEFINITION",
-            startedBy="make",
+            startedBy=STARTED_BY,
             networkConfiguration={
                 "awsvpcConfiguration": {
                     "subnets": outputs[Output.PRIVATE_SUBNETS].split(","),
@@ -178,8 +187,10 @@ def _session(account: Account, request: Json) -> Iterator[tuple[list[str], str]]
         answer = {key: session[key] for key in ("SessionId", "TokenValue", "StreamUrl")}
         yield _plugin_arguments(account, request), json.dumps(answer)
     finally:
-        with errors("Session Manager"):
+        try:
             ssm.terminate_session(SessionId=session["SessionId"])
+        except (BotoCoreError, ClientError) as error:  # it ends with its task as well
+            say(f"Session Manager: {error}")
 
 
 def _plugin_arguments(account: Account, request: Json) -> list[str]:

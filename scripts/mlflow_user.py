@@ -66,11 +66,11 @@ def command(
             users.create(name, password)
         elif new_password:
             users.change_password(name, password)
+        if new or new_password:  # at once, whatever comes after
+            say(f"The password of {name} in MLflow of {stage.prefix}, shown this once:")
+            print(password, flush=True)
         if permission or new:
             _grant(users, name, permission or Permission.READ, places)
-    if new or new_password:
-        say(f"\nThe password of {name} in MLflow of {stage.prefix}, shown this once:")
-        print(password)
 
 
 Places = Sequence[tuple[Kind, str, str]]

@@ -15,6 +15,9 @@ from scripts.build import build_image, revision
 from scripts.console import main, say
 from scripts.engine import find_engine
 
+PLATFORM = "linux/amd64"
+"""What images run on in AWS, whatever machine they are built on."""
+
 
 def command(
     images: Annotated[list[Image] | None, typer.Argument(help="Which; all of them else.")] = None,
@@ -43,7 +46,7 @@ def push(engine: str, account: Account, image: Image) -> str:
         say(f"{image} of {tag[:12]} is in {repository} already")
         return digest
     _log_in(engine, account, repository)
-    local = build_image(engine, image)
+    local = build_image(engine, image, PLATFORM)
     name = f"{repository}:{tag}"
     say(f"Pushing {name}")
     _run(engine, "tag", local, name)

@@ -14,6 +14,8 @@ from contract.errors import TrackingError
 from contract.names import TrackingUser
 from tracking.config import Config
 
+PROXIED = "mlflow-artifacts:/"
+"""Where artifacts are for clients: behind the server, which alone may use the bucket."""
 LOCK = 7_308_062
 """Any number that nothing else in this database takes for a lock."""
 
@@ -54,7 +56,7 @@ def _migrate_runs(engine: Engine, config: Config) -> None:
     # fills when it is opened.
     if "alembic_version" in inspect(engine).get_table_names():
         mlflow.store.db.utils._upgrade_db(engine)
-    Runs(config.database, config.artifacts)
+    Runs(config.database, PROXIED)  # which makes the default experiment as well
 
 
 def _make_users(config: Config) -> None:

@@ -7,8 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
-from contract.names import TrackingUser
+from contract.names import BALANCER_IDLE_SECONDS, TrackingUser
 from tracking.config import Config
+
+OPTIONS = (
+    "--no-server-header",
+    "--timeout-graceful-shutdown 20",
+    f"--timeout-keep-alive {BALANCER_IDLE_SECONDS + 5}",
+)
 
 
 def serve(config: Config) -> NoReturn:
@@ -19,7 +25,7 @@ def serve(config: Config) -> NoReturn:
         *("--serve-artifacts", "--artifacts-destination", config.artifacts),
         *("--allowed-hosts", config.allowed_hosts, "--x-frame-options", "DENY"),
         *("--cors-allowed-origins", _origins(config.allowed_hosts)),
-        *("--uvicorn-opts", "--no-server-header --timeout-graceful-shutdown 20"),
+        *("--uvicorn-opts", " ".join(OPTIONS)),
     ]
     sys.stdout.flush()
     os.execve(sys.executable, arguments, _environment(config))  # noqa: S606
@@ -45,7 +51,10 @@ def _environment(config: Config) -> dict[str, str]:
         "MLFLOW_FLASK_SERVER_SECRET_KEY": config.flask_secret.get_secret_value(),
         # Its job runner is for evaluating language models: eight processes more.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Of two workers with a pool for runs and one for users each: the smallest database has
+        # some 80 connections, and twice the tasks while a new version comes.
+        "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "3",
+        "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "5",
     }
 
 

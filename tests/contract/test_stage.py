@@ -29,6 +29,18 @@ def test_a_stages_own_keys_win(tmp_path: Path) -> None:
     assert settings.of_stage("test").prefix == "prices-test"
 
 
+@pytest.mark.parametrize(
+    ("instance", "processors"),
+    [("ml.t2.medium", 2), ("ml.m5.large", 2), ("ml.c5.xlarge", 4), ("ml.m5.12xlarge", 48)],
+)
+def test_an_instances_processors_are_known_by_its_size(
+    tmp_path: Path, instance: str, processors: int
+) -> None:
+    stage = _settings(tmp_path, {}, dev={"endpoint_instance": instance}).of_stage()
+
+    assert stage.endpoint_processors == processors
+
+
 def test_the_environment_wins_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

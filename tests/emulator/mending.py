@@ -7,21 +7,29 @@ so that one of requests without TLS would be one of all requests.
 import json
 from typing import Any
 
+from moto.cloudformation import parsing
+from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.parsing import ResourceMap
 from moto.cloudformation.responses import CloudFormationResponse
+from moto.core.responses import ActionResult
 from moto.ec2.models.route_tables import RouteTable
 from moto.ec2.models.vpcs import VPCEndPoint
 from moto.ecs.models import EC2ContainerServiceBackend, Task, TaskDefinition
-from moto.elbv2.models import FakeTargetGroup
+from moto.elbv2.models import FakeLoadBalancer, FakeTargetGroup
 from moto.iam.access_control import PermissionResult
-from moto.iam.models import Role
+from moto.iam.exceptions import EntityAlreadyExists, InvalidInput
+from moto.iam.models import IAMBackend, Role
 from moto.rds.models import DBInstance, DBParameterGroup
 from moto.s3.models import FakeBucket
 
 OUTPUTS = vars(Stack)["outputs"].fget
 RESOURCE_DIFF = ResourceMap.build_resource_diff
 VALIDATE_UPDATE = CloudFormationResponse._validate_different_update
+BALANCER_ATTRIBUTE = FakeLoadBalancer.get_cfn_attribute
+UPDATE_RESOURCE = parsing.parse_and_update_resource
+LET_ACT = IAMBackend.create_service_linked_role
+DELETE_STACK = CloudFormationBackend.delete_stack
 CREATE_DATABASE = vars(DBInstance)["create_from_cloudformation_json"].__func__
 
 
@@ -35,6 +43,7 @@ def mend() -> None:
             "get_cfn_attribute",
             lambda group, _name: group.arn.rpartition(":")[2],
         ),
+        (FakeLoadBalancer, "get_cfn_attribute", _balancer_attribute),
         (RouteTable, "delete", _delete_route_table),
         (VPCEndPoint, "delete", _delete_endpoint),
         (CloudFormationBackend, "_resolve_update_parameters", _resolve_update_parameters),
@@ -48,6 +57,9 @@ def mend() -> None:
             "_calculate_task_resource_requirements",
             staticmethod(lambda _task: {}),
         ),
+        (CloudFormationResponse, "update_termination_protection", _protect),
+        (CloudFormationBackend, "delete_stack", _delete_stack),
+        (IAMBackend, "create_service_linked_role", _let_act),
         (Role, "put_policy", _put_policy),
         (Stack, "outputs", property(_outputs)),
         (ResourceMap, "build_resource_diff", _build_resource_diff),
@@ -55,6 +67,13 @@ def mend() -> None:
     ]
     for owner, name, value in mended:
         setattr(owner, name, value)
+    parsing.parse_and_update_resource = _update_resource  # type: ignore[assignment]
+
+
+def _balancer_attribute(balancer: Any, name: str) -> Any:
+    if name == "LoadBalancerFullName":
+        return balancer.arn.partition(":loadbalancer/")[2]
+    return BALANCER_ATTRIBUTE(balancer, name)
 
 
 def _delete_route_table(table: Any, *_: Any) -> None:
@@ -125,6 +144,46 @@ def _validate_different_update(
     # A template that is the same makes a difference where one of those parameters has changed.
     if not any(old_stack.resource_map.build_resource_diff(json.loads(stack_body)).values()):
         VALIDATE_UPDATE(response, incoming_params, stack_body, old_stack)
+
+
+def _protect(response: Any) -> ActionResult:
+    stack = response.cloudformation_backend.get_stack(response._get_param("StackName"))
+    wish = response._get_param("EnableTerminationProtection")
+    stack.enable_termination_protection = str(wish).lower() == "true"
+    return ActionResult({"StackId": stack.stack_id})
+
+
+def _delete_stack(backend: Any, name_or_stack_id: str) -> None:
+    # AWSCloudFormation/latest/UserGuide/using-cfn-protect-stacks.html: the deletion fails, and the
+    # stack stays as it is.
+    for stack in backend.stacks.values():
+        if name_or_stack_id in {stack.name, stack.stack_id} and stack.enable_termination_protection:
+            reason = "cannot be deleted while TerminationProtection is enabled"
+            raise ValidationError(message=f"Stack [{stack.name}] {reason}")
+    DELETE_STACK(backend, name_or_stack_id)
+
+
+def _update_resource(logical_id: str, resource_json: Any, resources_map: Any, **place: Any) -> Any:
+    made = UPDATE_RESOURCE(logical_id, resource_json, resources_map, **place)
+    if made:
+        return made
+    # One that moto can't change would be forgotten.
+    original: Any = resources_map[logical_id]
+    if isinstance(original, DBInstance):
+        wish = resource_json["Properties"].get("DeletionProtection", False)
+        original.deletion_protection = wish
+    return original
+
+
+def _let_act(backend: Any, service_name: str, *more: Any) -> Any:
+    # IAM/latest/APIReference/API_CreateServiceLinkedRole.html: InvalidInput where it exists.
+    try:
+        return LET_ACT(backend, service_name, *more)
+    except EntityAlreadyExists:
+        raise InvalidInput(
+            f"Service role name for {service_name} has been taken in this account, "
+            "please try a different suffix."
+        ) from None
 
 
 def _update_task(

@@ -14,10 +14,8 @@ from moto.ecr.models import ECRBackend, Image
 
 REGISTRY = os.environ.get("EMULATED_REGISTRY", "")
 """Its host and port."""
-MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", DOCKER_MANIFEST)
 DESCRIBE_IMAGES = ECRBackend.describe_images
 
 

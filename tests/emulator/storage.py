@@ -191,7 +191,8 @@ class Repository(Resource, CloudFormationModel):
             )
 
     def unmake(self) -> None:
-        self.client("ecr").delete_repository(repositoryName=self.physical_resource_id)
+        force = self.properties.get("EmptyOnDelete", False)
+        self.client("ecr").delete_repository(repositoryName=self.physical_resource_id, force=force)
 
     def attribute(self, name: str) -> str:
         return self.arn if name == "Arn" else self.uri

@@ -1,7 +1,10 @@
 """The Makefile's targets and the CDK itself, run against an emulated account."""
 
+import fcntl
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from contract.settings import PROJECT
 from tests.emulator.account import Account
@@ -29,16 +32,27 @@ def _run(account: Account, command: list[str], **environment: str) -> Done:
         name: value for name, value in os.environ.items() if "MAKE" not in name and name != "ARGS"
     }
     own = {"STACK_INFRA__ALARM_EMAIL": "team@example.com", "CI": "true"}
-    return subprocess.run(
-        command,
-        cwd=PROJECT,
-        env={**shell, **own, **account.environment, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+    with _alone():
+        return subprocess.run(
+            command,
+            cwd=PROJECT,
+            env={**shell, **own, **account.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """The CDK refuses to read templates while another of its processes writes some."""
+    file = PROJECT / ".local" / "cdk.lock"
+    file.parent.mkdir(exist_ok=True)
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _said(done: Done) -> str:

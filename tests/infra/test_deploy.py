@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from contract.names import EndpointAlarm, Output, Part, alarm_name, image_parameter, stack_name
+from contract.names import (
+    STARTED_BY,
+    EndpointAlarm,
+    Output,
+    Part,
+    alarm_name,
+    image_parameter,
+    stack_name,
+)
 from scripts.account import Account as Reader
 from tests.emulator.account import ACCOUNT, Account, emulated_account
 from tests.infra.commands import cdk, make, try_make
@@ -50,6 +58,11 @@ def test_an_account_that_was_not_prepared_is_said(account: Account) -> None:
 
 
 def test_it_is_prepared(account: Account) -> None:
+    assert "bootstrapped" in make(account, "bootstrap")
+    # Before its first cluster: what is made right after one needs it.
+    place = "/aws-service-role/ecs.amazonaws.com/"
+    assert account.client("iam").list_roles(PathPrefix=place)["Roles"]
+    # Again is no harm.
     assert "bootstrapped" in make(account, "bootstrap")
 
 
@@ -174,6 +187,10 @@ def test_production_is_deployed_beside_it(account: Account, reader: Reader) -> N
 
 
 def test_production_is_not_destroyed(account: Account) -> None:
+    protected = account.client("cloudformation")
+    with pytest.raises(protected.exceptions.ClientError, match="TerminationProtection is enabled"):
+        protected.delete_stack(StackName=stack_name(PROD, Part.BASE))
+
     done = try_make(account, "destroy", "STAGE=prod", "ARGS=--yes")
 
     assert done.returncode == 2
@@ -185,6 +202,19 @@ def test_dev_is_taken_back_with_what_it_keeps(account: Account, reader: Reader) 
     for number in range(3):
         s3.put_object(Bucket=bucket, Key="data/train.csv", Body=str(number).encode())
     s3.delete_object(Bucket=bucket, Key="data/train.csv")
+
+    forward = reader.outputs(Part.TRACKING)[Output.FORWARD_TASK]
+    cluster, ecs = reader.outputs(Part.TRACKING)[Output.TRACKING_CLUSTER], account.client("ecs")
+    subnets = reader.outputs(Part.BASE)[Output.PRIVATE_SUBNETS].split(",")
+    group = reader.outputs(Part.TRACKING)[Output.FORWARD_SECURITY_GROUP]
+    network = {"awsvpcConfiguration": {"subnets": subnets, "securityGroups": [group]}}
+    ecs.run_task(
+        cluster=cluster,
+        taskDefinition=forward,
+        launchType="FARGATE",
+        startedBy=STARTED_BY,
+        networkConfiguration=network,
+    )
 
     said = make(account, "destroy", "ARGS=--yes")
 
@@ -198,3 +228,17 @@ def test_dev_is_taken_back_with_what_it_keeps(account: Account, reader: Reader) 
     }
     # Again is no harm: what is gone is gone.
     assert "Deleted house-prices-dev" in make(account, "destroy", "ARGS=--yes")
+
+
+def test_production_is_ended_as_the_guide_tells(account: Account) -> None:
+    ended = {"STACK_STAGES__PROD__PRODUCTION": "false"}
+    make(account, "deploy", "STAGE=prod", "ARGS=--yes --no-images", **ended)
+    (database,) = account.client("rds").describe_db_instances()["DBInstances"]
+    assert database["DeletionProtection"] is False
+
+    make(account, "destroy", "STAGE=prod", "ARGS=--yes", **ended)
+
+    stacks = account.client("cloudformation").describe_stacks()["Stacks"]
+    assert {one["StackName"] for one in stacks} == {"CDKToolkit"}
+    names = {one["Name"] for one in account.client("s3").list_buckets()["Buckets"]}
+    assert not [name for name in names if name.startswith(PROD.prefix)]

@@ -5,6 +5,7 @@ from typing import Any
 
 from contract.names import EndpointAlarm, Image, alarm_name
 from tests.infra.conftest import Synthesised
+from tracking.server import OPTIONS
 
 ANYWHERE = {"0.0.0.0/0", "::/0"}
 
@@ -304,6 +305,11 @@ def test_who_views_forwards_ports_and_opens_no_shell(stack: Synthesised) -> None
         for action in _listed(one["Action"])
         if action.startswith(("secretsmanager:", "s3:", "kms:", "sagemaker:"))
     ]
+    # Sessions get names by their beginner's, and are tagged with who that is.
+    (ends,) = [one for one in viewing if "ssm:TerminateSession" in _listed(one["Action"])]
+    assert ends["Condition"]["StringEquals"] == {
+        "ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"
+    }
     # Session Manager gets into no task that doesn't let it in, as the server's don't.
     (service,) = stack.properties("AWS::ECS::Service")
     assert not service.get("EnableExecuteCommand")
@@ -470,7 +476,7 @@ def test_what_goes_wrong_is_told(stack: Synthesised) -> None:
     assert gone["TreatMissingData"] == "breaching"
     assert gone["ActionsEnabled"]["Fn::If"][1:] == [True, False]
 
-    assert len(alarms) == 12
+    assert len(alarms) == 13
     for alarm in alarms.values():
         assert alarm["TreatMissingData"] == "notBreaching"
     for alarm in (*alarms.values(), gone):
@@ -489,13 +495,47 @@ def test_one_dashboard_shows_every_alarm(stack: Synthesised) -> None:
 def test_notices_are_encrypted_and_only_this_account_may_send_them(stack: Synthesised) -> None:
     (topic,) = stack.properties("AWS::SNS::Topic")
     (policy,) = stack.properties("AWS::SNS::TopicPolicy")
+    account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
     assert "KmsMasterKeyId" in topic
-    for statement in policy["PolicyDocument"]["Statement"]:
-        if statement["Effect"] == "Allow":
-            assert statement["Condition"] == {
-                "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
-            }
+    allowed = [one for one in policy["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"]
+    services = {one["Principal"]["Service"] for one in allowed}
+    assert services == {"cloudwatch.amazonaws.com", "budgets.amazonaws.com"}
+    assert all(one["Condition"] == account for one in allowed)
+    # EventBridge knows no such condition there: it sends as a role of this account.
+    (rule,) = stack.properties("AWS::Events::Rule")
+    assert "FailedTrainingsTelling" in json.dumps(rule["Targets"][0]["RoleArn"])
+    (told, encrypted) = [one for name, one in _statements(stack) if "FailedTrainings" in name]
+    assert told["Action"] == "sns:Publish"
+    assert set(encrypted["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey*"}
+
+
+def test_what_closes_last_is_in_front(stack: Synthesised) -> None:
+    """Or a load balancer sends requests into connections that the server is closing."""
+    (balancer,) = stack.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
+    attributes = {one["Key"]: one["Value"] for one in balancer["LoadBalancerAttributes"]}
+
+    (waits,) = [one.split()[1] for one in OPTIONS if one.startswith("--timeout-keep-alive")]
+    assert int(attributes["idle_timeout.timeout_seconds"]) < int(waits)
+
+
+def test_the_service_goes_before_what_it_runs_on(stack: Synthesised) -> None:
+    kind = "AWS::ECS::ClusterCapacityProviderAssociations"
+    (service,) = [one for _, one in stack.of_type("AWS::ECS::Service")]
+    (providers,) = [name for name, _ in stack.of_type(kind)]
+
+    assert providers in service["DependsOn"]
+
+
+def test_a_full_instance_is_told_by_all_its_processors(stack: Synthesised) -> None:
+    (alarm,) = [
+        one
+        for one in stack.properties("AWS::CloudWatch::Alarm")
+        if one["AlarmDescription"].endswith("% of its CPU.")
+    ]
+
+    (expression,) = [one["Expression"] for one in alarm["Metrics"] if "Expression" in one]
+    assert expression == "sum / 2"  # both stages' instances have two
 
 
 def test_a_forecast_beyond_the_budget_is_told(stack: Synthesised) -> None:

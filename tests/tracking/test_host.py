@@ -1,6 +1,7 @@
 """The tracking host as Fargate runs it: its commands and variables, a real Postgres, and S3."""
 
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,25 @@ def test_artifacts_go_to_s3_through_the_server(
     assert key.startswith("runs/")
     copy = client.download_artifacts(run.info.run_id, "table.csv", str(tmp_path))
     assert Path(copy).read_text() == "a,b\n1,2\n"
+
+
+def test_no_client_is_sent_to_the_bucket(address: str, task: Task) -> None:
+    found = call(address, "experiments/get?experiment_id=0", task.admin).json()
+
+    assert found["experiment"]["artifact_location"].startswith("mlflow-artifacts:/")
+
+
+def test_a_connection_outlives_some_quiet_seconds(address: str) -> None:
+    """The load balancer keeps connections, and would send a request into one that is closing."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    connection = HTTPConnection(host, int(port), timeout=10)
+    for _ in range(2):
+        connection.request("GET", "/health")
+        assert connection.getresponse().read() == b"OK"
+        first = connection.sock
+        time.sleep(6)  # uvicorn's own patience is 5
+        assert connection.sock is first
+    connection.close()
 
 
 def test_a_new_user_sees_nothing_until_it_is_granted(

@@ -23,6 +23,7 @@ from scripts import push
 from scripts.account import Account as Reader
 from scripts.server import free_port
 from tests.emulator.account import Account, emulated_account
+from tests.emulator.registry import DOCKER_MANIFEST, MANIFESTS
 from tests.engine import ENGINE, build, engine, needs_engine
 from tests.infra.commands import make
 from tests.infra.conftest import stage_with
@@ -201,6 +202,13 @@ def test_make_deploy_pushes_it_and_the_service_runs_it(
     ]
     (name,) = {one["image"] for one in found["containerDefinitions"]}
     assert name == f"{registry}/{repository_name(DEV, Image.TRACKING)}@{digest}"
+    # As SageMaker takes images: no index, and none of the newer kind.
+    manifest = requests.get(
+        f"http://{registry}/v2/{repository_name(DEV, Image.TRACKING)}/manifests/{digest}",
+        headers={"Accept": ", ".join(MANIFESTS)},
+        timeout=10,
+    )
+    assert manifest.headers["Content-Type"] == DOCKER_MANIFEST
     # It is there under that name, for whoever starts the task.
     engine("pull", "--quiet", name)
     label = '{{index .Config.Labels "org.opencontainers.image.title"}}'

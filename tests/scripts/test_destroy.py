@@ -1,0 +1,47 @@
+"""Taking a stage back, where AWS is late: the rest of it is in tests/infra/test_deploy.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.errors import InfraError
+from contract.names import Output, Part
+from scripts import destroy
+from scripts.account import Account as Reader
+from tests.emulator.account import Account, emulated_account
+from tests.infra.conftest import stage_with
+
+
+@pytest.fixture
+def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    with emulated_account(tmp_path) as account:
+        for name, value in account.environment.items():
+            monkeypatch.setenv(name, value)
+        yield account
+
+
+def test_a_bucket_that_logs_were_delivered_into_meanwhile_is_emptied_again(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3 = account.client("s3")
+    base = {Output.ARTIFACT_BUCKET: "artifacts", Output.LOG_BUCKET: "logs"}
+    for bucket in base.values():
+        s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key="one", Body=b"1")
+    calls = []
+
+    def delete_stack(_account: Reader, *parts: Part) -> None:
+        calls.append(parts)
+        if len(calls) == 1:  # CloudFormation's own refusal of a bucket that isn't empty
+            s3.put_object(Bucket="logs", Key="late", Body=b"1")
+            raise InfraError("cdk destroy has failed; the reason is above")
+        for bucket in base.values():
+            s3.delete_bucket(Bucket=bucket)
+
+    monkeypatch.setattr(destroy, "_destroy", delete_stack)
+
+    destroy._take_base_back(Reader(stage_with("dev", {})), base)
+
+    assert calls == [(Part.BASE,), (Part.BASE,)]
+    assert not s3.list_buckets()["Buckets"]
