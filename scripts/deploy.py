@@ -45,11 +45,11 @@ def command(
 
 
 def _push_tracking_image(stage: Stage, account: Account) -> None:
-    """Make the image known to the tracking stack; without an engine, MLflow starts at zero."""
+    """Make the image known to the tracking stack; without an engine it stays as it is."""
     try:
         engine = find_engine()
     except StackError as error:
-        say(f"MLflow's image is left out ({error}): its service runs nothing until there is one")
+        say(f"No image of MLflow is pushed: {error}; it runs the one that was pushed last, if any")
         return
     _tell_image(stage, account, push.push(engine, account, Image.TRACKING))
 

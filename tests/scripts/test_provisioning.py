@@ -1,4 +1,7 @@
-"""Taking a stage back, where AWS is late: the rest of it is in tests/infra/test_deploy.py."""
+"""Deploying a stage and taking it back, where AWS does what an emulated account doesn't.
+
+The rest of it is in tests/infra/test_deploy.py.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from contract.errors import InfraError
-from contract.names import Output, Part
-from scripts import destroy
+from contract.names import NO_IMAGE, Output, Part, image_parameter
+from contract.stage import Stage
+from scripts import cdk, deploy, destroy
 from scripts.account import Account as Reader
 from tests.emulator.account import Account, emulated_account
 from tests.infra.conftest import stage_with
+
+DEV = stage_with("dev", {})
+DIGEST = "sha256:" + "ab" * 32
 
 
 @pytest.fixture
@@ -41,7 +48,32 @@ def test_a_bucket_that_logs_were_delivered_into_meanwhile_is_emptied_again(
 
     monkeypatch.setattr(destroy, "_destroy", delete_stack)
 
-    destroy._take_base_back(Reader(stage_with("dev", {})), base)
+    destroy._take_base_back(Reader(DEV), base)
 
     assert calls == [(Part.BASE,), (Part.BASE,)]
     assert not s3.list_buckets()["Buckets"]
+
+
+def test_the_image_that_was_pushed_outlives_a_change_of_its_parameter(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssm = account.client("ssm")
+
+    def put(value: str) -> None:
+        name = image_parameter(DEV)
+        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+    def deploy_stacks(_stage: Stage, parts: list[Part]) -> None:
+        if Part.BASE in parts:  # CloudFormation writes what the template says
+            put(NO_IMAGE)
+
+    put(DIGEST)
+    monkeypatch.setattr(cdk, "synthesise", lambda _stage: Path())
+    monkeypatch.setattr(cdk, "run", lambda *_: None)
+    monkeypatch.setattr(cdk, "deploy", deploy_stacks)
+    monkeypatch.setattr(deploy, "monthly_cost", lambda *_: 1.0)
+    monkeypatch.setattr(deploy, "_tell", lambda *_: None)
+
+    deploy.command(yes=True, images=False)
+
+    assert ssm.get_parameter(Name=image_parameter(DEV))["Parameter"]["Value"] == DIGEST
