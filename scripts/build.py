@@ -13,6 +13,12 @@ from contract.settings import PROJECT, without_password
 from scripts.console import main, say
 from scripts.engine import IMAGE_NAMES, find_engine
 
+BUILD = {
+    "docker": ("build",),
+    # Its own format is one that SageMaker doesn't take.
+    "podman": ("build", "--format=docker"),
+}
+
 
 class BuildError(StackError):
     """The engine could not build an image; it has said why."""
@@ -47,10 +53,8 @@ def build_image(engine: str, image: Image, platform: str = "") -> str:
     arguments = [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
     if platform:
         arguments.append(f"--platform={platform}")
-    if engine == "podman":  # whose own format SageMaker doesn't take
-        arguments.append("--format=docker")
     done = subprocess.run(
-        [engine, "build", f"--target={image}", f"--tag={name}", *arguments, str(PROJECT)],
+        [engine, *BUILD[engine], f"--target={image}", f"--tag={name}", *arguments, str(PROJECT)],
         # Nor does it take an index, which docker would make of an image and where it comes from.
         env={**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
         check=False,

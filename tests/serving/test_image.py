@@ -14,6 +14,7 @@ import pytest
 
 from contract.names import Image
 from contract.settings import PROJECT
+from scripts.build import BUILD
 from scripts.server import free_port
 from tests.engine import ENGINE, build, engine, needs_engine
 from tests.serving.server import Server, bits, records
@@ -128,7 +129,7 @@ def test_a_change_of_code_keeps_the_layers_below(image: str, tmp_path: Path) -> 
         copy(source, tmp_path / name)
     with (tmp_path / "serving/app.py").open("a") as file:
         file.write("\n# changed\n")
-    engine("build", "--target=serve", "--tag=stack-changed", str(tmp_path))
+    engine(*BUILD[ENGINE], "--target=serve", "--tag=stack-changed", str(tmp_path))
     try:
         of = ["image", "inspect", "--format", "{{json .RootFS.Layers}}"]
         before, after = (json.loads(engine(*of, one)) for one in (image, "stack-changed"))

@@ -253,6 +253,7 @@ def test_what_was_pushed_from_a_commit_is_not_pushed_again(
 def test_a_registry_that_is_away_is_one_line(
     image: str, reader: Reader, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
+    monkeypatch.setattr(push, "revision", lambda: "a-commit-that-was-never-pushed")
     away = f"127.0.0.1:{free_port()}/{repository_name(DEV, Image.TRACKING)}"
     monkeypatch.setattr(reader, "outputs", lambda _part: {Output.TRACKING_REPOSITORY: away})
 
