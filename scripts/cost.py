@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """List what costs money in each stage, with both kinds of egress side by side."""
     settings, prices = load(), read_prices()
-    say("Writing the templates of each stage with either egress (half a minute)")
+    say("Writing the templates of each stage with either egress (ten seconds or more)")
     variants = [(name, egress) for name in settings.stages for egress in EGRESS]
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(2) as pool:
         bills = dict(
