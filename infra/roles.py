@@ -1,32 +1,24 @@
 """Who may do what: training, serving, tracking, deploying and invoking have a role each."""
 
-from collections.abc import Mapping
-
 from aws_cdk import Aws
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from contract.names import METRICS, Image, Prefix
 from contract.names import Role as Name
 from contract.stage import Stage
-from infra.rights import ANYTHING, Right, arn, role
-from infra.tasks import PULL, for_tasks
-
-PUSH = (
-    "ecr:CompleteLayerUpload",
-    "ecr:DescribeImages",
-    "ecr:InitiateLayerUpload",
-    "ecr:PutImage",
-    "ecr:UploadLayerPart",
+from infra.common_rights import (
+    ENDPOINTS,
+    JOBS,
+    Kept,
+    sagemaker_arn,
+    write_logs,
+    write_metrics,
 )
-READ_KEY = ("kms:Decrypt", "kms:DescribeKey")
-USE_KEY = (*READ_KEY, "kms:GenerateDataKey*")
-JOBS, ENDPOINTS = "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/Endpoints"
-"""Where SageMaker keeps the logs of each."""
+from infra.deploying import deploying
+from infra.rights import ANYTHING, Right, arn, role
+from infra.tasks import for_tasks
 
 
 class Roles(Construct):
@@ -38,9 +30,7 @@ class Roles(Construct):
         name: str,
         stage: Stage,
         *,
-        bucket: s3.IBucket,
-        key: kms.IKey,
-        repositories: Mapping[Image, ecr.IRepository],
+        kept: Kept,
         vpc: ec2.IVpc,
         training_password: str,
     ) -> None:
@@ -50,15 +40,12 @@ class Roles(Construct):
             scope: The stack.
             name: Within the stack.
             stage: Names the endpoint.
-            bucket: Of artifacts.
-            key: Of the bucket and of all volumes.
-            repositories: Of the images.
+            kept: What the roles have rights over.
             vpc: Where trainings run.
             training_password: ARN of the secret of the training's MLflow user.
         """
         super().__init__(scope, name)
-        self._stage, self._bucket, self._key = stage, bucket, key
-        self._repositories, self._vpc = repositories, vpc
+        self._stage, self._kept, self._vpc = stage, kept, vpc
         training = role(
             self,
             "Training",
@@ -88,7 +75,7 @@ class Roles(Construct):
                 "Deploying",
                 f"People and CI who train and deploy to {stage.prefix}",
                 iam.AccountRootPrincipal(),
-                self._deploying(training, serving),
+                deploying(stage, self._kept, training, serving),
             ),
             Name.INVOKING: role(
                 self,
@@ -106,32 +93,26 @@ class Roles(Construct):
                 "the tables, a checkpoint to go on from, and the releases to compare with are "
                 "whatever lies below these prefixes",
                 ["s3:GetObject"],
-                self._objects(Prefix.DATA, Prefix.CHECKPOINTS, Prefix.RELEASES),
+                self._kept.objects(Prefix.DATA, Prefix.CHECKPOINTS, Prefix.RELEASES),
             ),
             Right(
                 "WriteReleases",
                 "releases and checkpoints get new names with each training; nothing is deleted",
                 ["s3:AbortMultipartUpload", "s3:PutObject"],
-                self._objects(Prefix.RELEASES, Prefix.CHECKPOINTS),
+                self._kept.objects(Prefix.RELEASES, Prefix.CHECKPOINTS),
             ),
-            self._list(Prefix.DATA, Prefix.RELEASES, Prefix.CHECKPOINTS),
-            self._use_key(),
-            Right(
-                "EncryptVolumes",
-                "SageMaker gives the volumes of a job their key by a grant",
-                ["kms:CreateGrant"],
-                [self._key.key_arn],
-                {"Bool": {"kms:GrantIsForAWSResource": "true"}},
-            ),
+            self._kept.look_into(Prefix.DATA, Prefix.RELEASES, Prefix.CHECKPOINTS),
+            self._kept.use_key(),
+            self._kept.encrypt_volumes(),
             Right(
                 "ReadMlflowPassword",
                 "the job tracks its runs as a user of its own",
                 ["secretsmanager:GetSecretValue"],
                 [password],
             ),
-            *self._pull(Image.TRAIN),
-            _write_logs(JOBS),
-            _write_metrics("/aws/sagemaker/TrainingJobs", METRICS),
+            *self._kept.pull(Image.TRAIN),
+            write_logs(JOBS),
+            write_metrics("/aws/sagemaker/TrainingJobs", METRICS),
             *self._join_network(),
         ]
 
@@ -141,118 +122,19 @@ class Roles(Construct):
                 "ReadReleases",
                 "an endpoint reads the release that it was deployed with, whichever that is",
                 ["s3:GetObject"],
-                self._objects(Prefix.RELEASES),
+                self._kept.objects(Prefix.RELEASES),
             ),
             Right(
                 "WriteCapturedData",
                 "captured requests get a new name each",
                 ["s3:PutObject"],
-                self._objects(Prefix.CAPTURED),
+                self._kept.objects(Prefix.CAPTURED),
             ),
-            self._list(Prefix.RELEASES),
-            self._use_key(),
-            *self._pull(Image.SERVE),
-            _write_logs(ENDPOINTS),
-            _write_metrics("/aws/sagemaker/Endpoints"),
-        ]
-
-    def _deploying(self, training: iam.IRole, serving: iam.IRole) -> list[Right]:
-        stage = self._stage
-        ours = [_sagemaker_arn(kind, f"{stage.prefix}-*") for kind in ("model", "training-job")]
-        configurations = _sagemaker_arn("endpoint-config", f"{stage.prefix}-*")
-        endpoint = _sagemaker_arn("endpoint", stage.endpoint.lower())
-        return [
-            Right(
-                "DeployModels",
-                "each deployment makes a model, a configuration and each training a job, all of "
-                "whose names begin with the stage's",
-                [
-                    *("sagemaker:AddTags", "sagemaker:CreateModel", "sagemaker:DeleteModel"),
-                    *("sagemaker:DescribeModel", "sagemaker:CreateTrainingJob"),
-                    *("sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob"),
-                    *("sagemaker:CreateEndpointConfig", "sagemaker:DeleteEndpointConfig"),
-                    *("sagemaker:DescribeEndpointConfig", "sagemaker:ListTags"),
-                ],
-                [*ours, configurations],
-            ),
-            Right(
-                "DeployTheEndpoint",
-                "one endpoint, and no other",
-                [
-                    *("sagemaker:AddTags", "sagemaker:CreateEndpoint", "sagemaker:DeleteEndpoint"),
-                    *("sagemaker:DescribeEndpoint", "sagemaker:InvokeEndpoint"),
-                    *("sagemaker:ListTags", "sagemaker:UpdateEndpoint"),
-                    "sagemaker:UpdateEndpointWeightsAndCapacities",
-                ],
-                [endpoint, configurations],
-            ),
-            Right(
-                "SeeWhatThereIs",
-                "AWS knows no resource for listing, for alarms as a whole, or for a login to ECR",
-                [
-                    *("cloudwatch:DescribeAlarms", "ecr:GetAuthorizationToken"),
-                    *("sagemaker:ListModels", "sagemaker:ListTrainingJobs"),
-                    "sagemaker:ListEndpointConfigs",
-                ],
-                [ANYTHING],
-            ),
-            *(
-                Right(
-                    f"PassThe{name}Role",
-                    "to SageMaker alone, which then runs as that role",
-                    ["iam:PassRole"],
-                    [passed.role_arn],
-                    {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
-                )
-                for name, passed in (("Training", training), ("Serving", serving))
-            ),
-            Right(
-                "ReadAndWriteReleases",
-                "data, releases and what was captured of requests lie below these prefixes",
-                ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"],
-                self._objects(Prefix.DATA, Prefix.RELEASES),
-            ),
-            Right(
-                "ReadCapturedData",
-                "to look at what an endpoint was asked",
-                ["s3:GetObject"],
-                self._objects(Prefix.CAPTURED),
-            ),
-            self._list(Prefix.DATA, Prefix.RELEASES, Prefix.CAPTURED),
-            self._use_key(),
-            Right(
-                "EncryptVolumes",
-                "whoever makes an endpoint or a job gives its volumes their key by a grant",
-                ["kms:CreateGrant"],
-                [self._key.key_arn],
-                {"Bool": {"kms:GrantIsForAWSResource": "true"}},
-            ),
-            Right(
-                "PushImages",
-                "the stage's repositories, and no others",
-                [*PULL, *PUSH],
-                [one.repository_arn for one in self._repositories.values()],
-            ),
-            Right(
-                "ReadLogs",
-                "SageMaker names its log groups by job and by endpoint",
-                ["logs:FilterLogEvents", "logs:GetLogEvents", "logs:DescribeLogStreams"],
-                [_log_arn(JOBS), _log_arn(f"{ENDPOINTS}/{stage.endpoint}")],
-            ),
-            Right(
-                "CheckReleases",
-                "answers that a release didn't predict are counted, in one namespace; CloudWatch "
-                "knows no resource for metrics",
-                ["cloudwatch:PutMetricData"],
-                [ANYTHING],
-                {"StringEquals": {"cloudwatch:namespace": METRICS}},
-            ),
-            Right(
-                "ReadOutputs",
-                "the stage's stacks say what everything is called",
-                ["cloudformation:DescribeStacks"],
-                [arn("cloudformation", f"stack/{stage.prefix}-*/*")],
-            ),
+            self._kept.look_into(Prefix.RELEASES),
+            self._kept.use_key(),
+            *self._kept.pull(Image.SERVE),
+            write_logs(ENDPOINTS),
+            write_metrics("/aws/sagemaker/Endpoints"),
         ]
 
     def _invoking(self) -> list[Right]:
@@ -261,7 +143,7 @@ class Roles(Construct):
                 "Invoke",
                 "one endpoint, and nothing else",
                 ["sagemaker:InvokeEndpoint"],
-                [_sagemaker_arn("endpoint", self._stage.endpoint.lower())],
+                [sagemaker_arn("endpoint", self._stage.endpoint.lower())],
             )
         ]
 
@@ -274,42 +156,10 @@ class Roles(Construct):
                     *("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject"),
                     *("s3:ListMultipartUploadParts", "s3:PutObject"),
                 ],
-                self._objects(Prefix.RUNS),
+                self._kept.objects(Prefix.RUNS),
             ),
-            self._list(Prefix.RUNS),
-            self._use_key(),
-        ]
-
-    def _objects(self, *prefixes: Prefix) -> list[str]:
-        return [self._bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes]
-
-    def _list(self, *prefixes: Prefix) -> Right:
-        return Right(
-            "List",
-            "what lies below the prefixes that it reads",
-            ["s3:ListBucket"],
-            [self._bucket.bucket_arn],
-            {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
-        )
-
-    def _use_key(self) -> Right:
-        return Right(
-            "UseKey",
-            "all that lies in the bucket is encrypted with the one key; GenerateDataKey* is with "
-            "and without plaintext",
-            USE_KEY,
-            [self._key.key_arn],
-        )
-
-    def _pull(self, image: Image) -> list[Right]:
-        return [
-            Right("PullImage", "its own", PULL, [self._repositories[image].repository_arn]),
-            Right(
-                "LogInToImages",
-                "AWS knows no resource for a login to ECR",
-                ["ecr:GetAuthorizationToken"],
-                [ANYTHING],
-            ),
+            self._kept.look_into(Prefix.RUNS),
+            self._kept.use_key(),
         ]
 
     def _join_network(self) -> list[Right]:
@@ -352,34 +202,3 @@ def _sagemaker() -> iam.IPrincipal:
         "sagemaker.amazonaws.com",
         conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
     )
-
-
-def _sagemaker_arn(kind: str, name: str) -> str:
-    return arn("sagemaker", f"{kind}/{name}")
-
-
-def _write_logs(group: str) -> Right:
-    return Right(
-        "WriteLogs",
-        "SageMaker makes a log group or a stream for each job and endpoint, and looks for those "
-        "that are there",
-        [
-            *("logs:CreateLogGroup", "logs:CreateLogStream"),
-            *("logs:DescribeLogStreams", "logs:PutLogEvents"),
-        ],
-        [_log_arn(group)],
-    )
-
-
-def _write_metrics(*namespaces: str) -> Right:
-    return Right(
-        "WriteMetrics",
-        "CloudWatch knows no resource for metrics: the namespaces are the bound",
-        ["cloudwatch:PutMetricData"],
-        [ANYTHING],
-        {"StringEquals": {"cloudwatch:namespace": list(namespaces)}},
-    )
-
-
-def _log_arn(group: str) -> str:
-    return arn("logs", f"log-group:{group}*")

@@ -19,6 +19,7 @@ from contract.names import (
 )
 from contract.stage import Stage
 from infra.budget import Budget
+from infra.common_rights import Kept
 from infra.dashboard import Dashboard
 from infra.endpoint_watch import EndpointWatch
 from infra.network import PRIVATE, Network
@@ -70,9 +71,7 @@ class BaseStack(_StageStack):
             self,
             "Roles",
             stage,
-            bucket=self.buckets.artifacts,
-            key=self.key,
-            repositories=self.repositories.of,
+            kept=Kept(self.buckets.artifacts, self.key, self.repositories.of),
             vpc=self.network.vpc,
             training_password=self.training_password.secret_arn,
         )
