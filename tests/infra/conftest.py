@@ -49,9 +49,32 @@ class Synthesised:
         assert found, f"there is no {kind}"
         return found
 
+    def statements(self) -> list[tuple[str, dict[str, Any]]]:
+        """Every statement of every role, with the role's name."""
+        return [
+            (name, statement)
+            for name, role in self.of_type("AWS::IAM::Role")
+            for policy in role["Properties"].get("Policies", [])
+            for statement in policy["PolicyDocument"]["Statement"]
+        ]
+
+    def containers(self, suffix: str) -> list[dict[str, Any]]:
+        """The containers of the tasks whose families end so."""
+        return [
+            container
+            for task in self.properties("AWS::ECS::TaskDefinition")
+            if task["Family"].endswith(suffix)
+            for container in task["ContainerDefinitions"]
+        ]
+
     @property
     def text(self) -> str:
         return "".join(json.dumps(self.template(part)) for part in Part)
+
+
+def listed(value: Any) -> list[Any]:
+    """What CloudFormation writes without its list where it is one."""
+    return value if isinstance(value, list) else [value]
 
 
 def stage_with(name: str, changes: Mapping[str, Any]) -> Stage:
