@@ -32,7 +32,7 @@ def command(
     name: Annotated[str, typer.Argument(help="The user's name.")],
     permission: Annotated[
         Permission | None,
-        typer.Option(case_sensitive=False, help="To grant; READ to somebody new."),
+        typer.Option(case_sensitive=False, help="To grant; READ where none is named."),
     ] = None,
     experiment: Annotated[
         list[str] | None, typer.Option(help="On this experiment alone; on all else.")
@@ -60,17 +60,14 @@ def command(
             users.remove(name)
             say(f"Removed {name} from MLflow of {stage.prefix}")
             return
-        password, new = secrets.token_urlsafe(18), not users.has(name)
         places = _places(users, experiment or (), model or ())
-        if new:
-            users.create(name, password)
-        elif new_password:
-            users.change_password(name, password)
-        if new or new_password:  # at once, whatever comes after
-            say(f"The password of {name} in MLflow of {stage.prefix}, shown this once:")
-            print(password, flush=True)
-        if permission or new:
+        new = not users.has(name)
+        if new or new_password:
+            _give_password(users, name, new=new)
+        if new or permission or experiment or model:
             _grant(users, name, permission or Permission.READ, places)
+        elif not new_password:
+            say(f"{name} is there already, and nothing was to be changed (--help tells what can)")
 
 
 Places = Sequence[tuple[Kind, str, str]]
@@ -85,6 +82,14 @@ def _places(users: Users, experiments: Sequence[str], models: Sequence[str]) -> 
         *((Kind.EXPERIMENT, users.experiment_id(one), f"experiment {one}") for one in experiments),
         *((Kind.MODEL, users.model_id(one), f"registered model {one}") for one in models),
     ]
+
+
+def _give_password(users: Users, name: str, *, new: bool) -> None:
+    """Make a password, and show it at once, whatever comes after."""
+    password = secrets.token_urlsafe(18)
+    (users.create if new else users.change_password)(name, password)
+    say(f"The password of {name} in MLflow, shown this once:")
+    print(password, flush=True)
 
 
 def _grant(users: Users, name: str, permission: Permission, places: Places) -> None:

@@ -157,6 +157,11 @@ def test_somebody_new_may_read_everything_and_change_nothing(
     changed = {"experiment_id": before, "new_name": "mine"}
     assert call(address, "experiments/update", anna, json=changed).status_code == 403
 
+    # Again changes nothing, and says so.
+    done = run(shell, "scripts.mlflow_user", "anna")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "anna is there already" in done.stderr
+
     # More, on one of them; the password stays.
     done = run(
         *(shell, "scripts.mlflow_user", "anna"),
