@@ -50,6 +50,7 @@ def command(
         return
     for name in settings.stages:
         _show(name, {egress: bills[name, egress] for egress in EGRESS}, prices, each=each)
+    _compare(bills, prices)
 
 
 def read_prices() -> Prices:
@@ -143,6 +144,25 @@ def _show(name: str, bills: Mapping[str, Bill], prices: Prices, *, each: bool) -
             for cell in ("", f"{sum(line.monthly for line in bill[kind]):,.2f}")
         ]
         table.add_row(word, "", *sums, "", style="bold", end_section=True)
+    Console(width=max(Console().width, 120)).print(table)
+
+
+def _compare(bills: Mapping[tuple[str, Egress], Bill], prices: Prices) -> None:
+    """Put stages and kinds of egress side by side: what each kind of thing costs in them."""
+    title = f"All side by side, US dollars a month ({prices.about})"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name, egress in bills:
+        table.add_column(f"{name}, {egress}", justify="right")
+    for kind, word in (("provisioned", "Together"), ("later", "Together, on top of it")):
+        for what in dict.fromkeys(line.what for bill in bills.values() for line in bill[kind]):
+            sums = [
+                sum(line.monthly for line in bill[kind] if line.what == what)
+                for bill in bills.values()
+            ]
+            table.add_row(what, *(f"{one:,.2f}" if one else "" for one in sums))
+        whole = [sum(line.monthly for line in bill[kind]) for bill in bills.values()]
+        table.add_row(word, *(f"{one:,.2f}" for one in whole), style="bold", end_section=True)
     Console(width=max(Console().width, 120)).print(table)
 
 

@@ -70,6 +70,20 @@ def test_another_instance_needs_a_price(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_stages_and_kinds_of_egress_stand_side_by_side() -> None:
+    done = run("scripts.cost", folder=PROJECT)
+
+    assert done.returncode == 0, done.stderr
+    (heads,) = [line for line in done.stdout.splitlines() if "dev, nat" in line]
+    order = ["dev, endpoints", "dev, nat", "prod, endpoints", "prod, nat"]
+    assert sorted(order, key=heads.index) == order
+    *_, last = [line for line in done.stdout.splitlines() if line.startswith("│ Together  ")]
+    sums = [float(cell) for cell in last.split("│")[2:-1]]
+    assert len(sums) == 4
+    assert sums[0] < sums[2]
+
+
+@pytest.mark.slow
 def test_both_stages_and_both_kinds_of_egress_are_listed(folder: Path) -> None:
     done = run("scripts.cost", "--json", folder=PROJECT)
 
