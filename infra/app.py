@@ -9,8 +9,6 @@ from contract.stage import Stage
 from infra.checks import add_checks
 from infra.stacks import BaseStack, MonitoringStack, TrackingStack
 
-RECOMMENDED = json.loads((PROJECT / "cdk.json").read_text())["context"]
-"""How the CDK's makers would have a new app behave; read here, so for whoever builds the app."""
 OURS = {
     # A value that another stack uses can't be taken away from under it.
     "@aws-cdk/core:defaultCrossStackReferences": "strong",
@@ -19,7 +17,7 @@ OURS = {
     # The stacks' own tags reach what the CDK can't tag by itself.
     "@aws-cdk/core:explicitStackTags": False,
 }
-"""Where we would have it otherwise."""
+"""Where we would have the CDK behave otherwise than it recommends in cdk.json."""
 
 
 def build(stage: Stage, outdir: str | None = None) -> cdk.App:
@@ -29,8 +27,10 @@ def build(stage: Stage, outdir: str | None = None) -> cdk.App:
         stage: All that differs from stage to stage.
         outdir: Where the templates go; by default where the CDK's command line says.
     """
+    # How the CDK's makers would have a new app behave; read here, so for whoever builds the app.
+    recommended = json.loads((PROJECT / "cdk.json").read_text())["context"]
     app = cdk.App(
-        outdir=outdir, analytics_reporting=False, context=RECOMMENDED, post_cli_context=OURS
+        outdir=outdir, analytics_reporting=False, context=recommended, post_cli_context=OURS
     )
     cdk.Tags.of(app).add("project", stage.project)
     cdk.Tags.of(app).add("stage", stage.name)

@@ -22,7 +22,7 @@ class Notices(Construct):
     def __init__(self, scope: Construct, name: str, stage: Stage) -> None:
         """Build it, with the stage's address as a reader if there is one."""
         super().__init__(scope, name)
-        key = kms.Key(
+        self.key = kms.Key(
             self,
             "Key",
             alias=f"{stage.prefix}/notices",
@@ -31,15 +31,14 @@ class Notices(Construct):
             removal_policy=removal_policy(stage),
         )
         self.topic = sns.Topic(
-            self, "Topic", display_name=stage.prefix, master_key=key, enforce_ssl=True
+            self, "Topic", display_name=stage.prefix, master_key=self.key, enforce_ssl=True
         )
-        self.key = key
         for service in ("cloudwatch", "budgets"):
-            self._let_tell(service, key)
+            self._let_tell(service)
         if stage.alarm_email:
             self.topic.add_subscription(subscriptions.EmailSubscription(stage.alarm_email))
 
-    def _let_tell(self, service: str, key: kms.Key) -> None:
+    def _let_tell(self, service: str) -> None:
         """Let a service of AWS write to the topic, for this account alone."""
         told = iam.PolicyStatement(
             sid=f"Let{service.title()}Tell",
@@ -56,7 +55,7 @@ class Notices(Construct):
             conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
         )
         self.topic.add_to_resource_policy(told)
-        key.add_to_resource_policy(encrypted)
+        self.key.add_to_resource_policy(encrypted)
 
 
 class FailedTrainings(Construct):

@@ -4,7 +4,6 @@ from aws_cdk import Aws
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
@@ -34,7 +33,6 @@ def starting_role(
     *more: Right,
     repository: ecr.IRepository,
     log: logs.ILogGroup,
-    key: kms.IKey,
 ) -> iam.Role:
     """Build what Fargate itself may do to start a task: pull its image, write its log.
 
@@ -45,7 +43,6 @@ def starting_role(
         more: Further rights: the passwords that it reads.
         repository: Of its image.
         log: Where it writes.
-        key: Of its passwords.
     """
     rights = [
         Right("PullImage", "its own", PULL, [repository.repository_arn]),
@@ -61,8 +58,7 @@ def starting_role(
             ["logs:CreateLogStream", "logs:PutLogEvents"],
             [log.log_group_arn],
         ),
-        Right("DecryptPasswords", "they are encrypted with it", ["kms:Decrypt"], [key.key_arn]),
         *more,
     ]
-    description = f"Starts tasks of {stage.prefix}: pulls their image, reads their passwords"
+    description = f"Starts tasks of {stage.prefix}: pulls their image, writes their log"
     return role(scope, name, description, for_tasks(), rights)

@@ -145,7 +145,7 @@ class TrackingHost(Construct):
             runtime_platform=PLATFORM,
             # Else the CDK would add rights of its own, wider than these.
             execution_role=self._starting_role(
-                "Starting", self._secrets_read_at_start()
+                "Starting", *self._read_secrets()
             ).without_policy_updates(),
             task_role=self._parts.role.without_policy_updates(),
             volumes=[ecs.Volume(name="tmp")],
@@ -208,23 +208,25 @@ class TrackingHost(Construct):
             "TRACKING_FLASK_SECRET": self._flask,
         }
 
-    def _secrets_read_at_start(self) -> Right:
-        return Right(
-            "ReadPasswords",
-            "the task gets them as secrets, never in its definition",
-            ["secretsmanager:GetSecretValue"],
-            [one.secret_arn for one in self._secrets().values()],
-        )
+    def _read_secrets(self) -> list[Right]:
+        return [
+            Right(
+                "ReadPasswords",
+                "the task gets them as secrets, never in its definition",
+                ["secretsmanager:GetSecretValue"],
+                [one.secret_arn for one in self._secrets().values()],
+            ),
+            Right(
+                "DecryptPasswords",
+                "they are encrypted with it",
+                ["kms:Decrypt"],
+                [self._parts.key.key_arn],
+            ),
+        ]
 
     def _starting_role(self, name: str, *more: Right) -> iam.Role:
         return starting_role(
-            self,
-            name,
-            self._stage,
-            *more,
-            repository=self._parts.repository,
-            log=self._log,
-            key=self._parts.key,
+            self, name, self._stage, *more, repository=self._parts.repository, log=self._log
         )
 
     def _build_service(self, task: ecs.FargateTaskDefinition) -> ecs.FargateService:

@@ -113,6 +113,18 @@ def test_who_invokes_may_do_that_alone(stack: Synthesised) -> None:
     assert f"endpoint/{stack.stage.endpoint}" in json.dumps(statement["Resource"])
 
 
+def test_who_starts_the_forwarding_task_reads_no_password(stack: Synthesised) -> None:
+    (starts,) = {name for name, _ in stack.statements() if "StartingForward" in name}
+    actions = {
+        action
+        for name, statement in stack.statements()
+        if name == starts
+        for action in listed(statement["Action"])
+    }
+
+    assert not [one for one in actions if one.startswith(("secretsmanager:", "kms:"))]
+
+
 def test_training_deletes_nothing_and_reads_one_password(stack: Synthesised) -> None:
     actions = _actions(stack, "Training")
 
