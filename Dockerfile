@@ -35,8 +35,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM ${PYTHON} AS tracking
 RUN useradd --system --no-create-home --home-dir /tmp --shell /usr/sbin/nologin mlflow
 COPY --from=tracking-packages /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp \
-    MLFLOW_DISABLE_TELEMETRY=true
+ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /opt/stack
 COPY contract ./contract
 COPY tracking ./tracking

@@ -8,7 +8,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contract.errors import InfraError
-from contract.names import Output, Part, stack_name
+from contract.names import NO_IMAGE, Output, Part, image_parameter, stack_name
 from contract.stage import Stage
 
 
@@ -57,6 +57,20 @@ class Account:
             for one in stack.get("Outputs", [])
             if one["OutputKey"] in known
         }
+
+    def tracking_image(self) -> str:
+        """Return the digest of the image that MLflow's service runs, NO_IMAGE where there is none.
+
+        Raises:
+            InfraError: AWS refuses.
+        """
+        ssm = self.client("ssm")
+        with errors("the image's parameter"):
+            try:
+                found = ssm.get_parameter(Name=image_parameter(self.stage))
+            except ssm.exceptions.ParameterNotFound:
+                return NO_IMAGE
+        return str(found["Parameter"]["Value"])
 
 
 @contextmanager

@@ -34,9 +34,9 @@ def command(
     if not yes and not typer.confirm("Deploy it?", err=True):
         say("Nothing was changed")
         return
-    before = _image(stage, account)
+    before = account.tracking_image()
     cdk.deploy(stage, [Part.BASE])
-    if _image(stage, account) == NO_IMAGE != before:
+    if account.tracking_image() == NO_IMAGE != before:
         _tell_image(stage, account, before)  # a change of the parameter itself has reset it
     if images:
         _push_tracking_image(stage, account)
@@ -52,17 +52,6 @@ def _push_tracking_image(stage: Stage, account: Account) -> None:
         say(f"No image of MLflow is pushed: {error}; it runs the one that was pushed last, if any")
         return
     _tell_image(stage, account, push.push(engine, account, Image.TRACKING))
-
-
-def _image(stage: Stage, account: Account) -> str:
-    """Return the digest of the image that MLflow's service runs, NO_IMAGE where there is none."""
-    ssm = account.client("ssm")
-    with errors("the image's parameter"):
-        try:
-            found = ssm.get_parameter(Name=image_parameter(stage))
-        except ssm.exceptions.ParameterNotFound:
-            return NO_IMAGE
-    return str(found["Parameter"]["Value"])
 
 
 def _tell_image(stage: Stage, account: Account, digest: str) -> None:

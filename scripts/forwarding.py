@@ -24,7 +24,6 @@ from contract.names import (
     STARTED_BY,
     Output,
     Part,
-    image_parameter,
 )
 from scripts.account import Account, errors
 from scripts.console import say
@@ -67,7 +66,10 @@ def forwarded(account: Account, port: int) -> Iterator[Forwarded]:
     plugin = _find_plugin()
     refuse_used_port(port)
     outputs = account.outputs(Part.BASE) | account.outputs(Part.TRACKING)
-    _refuse_without_image(account)
+    if account.tracking_image() == NO_IMAGE:
+        raise InfraError(
+            f"MLflow of {account.stage.prefix} runs nothing yet: `make deploy` pushes its image"
+        )
     scheme, _, host = outputs[Output.TRACKING_ADDRESS].partition("://")
     address, pool = f"{scheme}://{HOST}:{port}", _pool(scheme, host, port)
     with (
@@ -95,15 +97,6 @@ def _find_plugin() -> str:
             "session-manager-working-with-install-plugin.html"
         )
     return found
-
-
-def _refuse_without_image(account: Account) -> None:
-    with errors("the image's parameter"):
-        found = account.client("ssm").get_parameter(Name=image_parameter(account.stage))
-    if found["Parameter"]["Value"] == NO_IMAGE:
-        raise InfraError(
-            f"MLflow of {account.stage.prefix} runs nothing yet: `make deploy` pushes its image"
-        )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The tracking image's entry: `prepare`, `serve` or `forward SECONDS`."""
 
+import os
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ USAGE = "usage: python -m tracking prepare | serve | forward SECONDS"
 
 def main(arguments: list[str]) -> int:
     """Run one of the commands and return its exit code."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is loaded
     match arguments:
         case ["prepare"]:
             from tracking.prepare import prepare  # noqa: PLC0415 - MLflow takes seconds to load

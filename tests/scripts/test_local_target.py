@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from contract.errors import EndpointError, ReleaseError
 from contract.names import Image
 from contract.release import CHECK_FILE
+from scripts.server import free_port
 from scripts.targets.backends import verify
 from scripts.targets.containers import HOME_LABEL, Engine
 from scripts.targets.front_process import MODULE
@@ -324,9 +325,7 @@ def test_a_port_in_use_is_one_line(place: Place) -> None:
 def test_a_new_port_moves_the_front(place: Place) -> None:
     place.target.deploy()
     old = place.port
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
 
     done = run("scripts.deploy_endpoint", folder=place.root, STACK_SERVING__PORT=str(port))
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from mlflow import MlflowClient
 
 from contract.settings import PROJECT
 from scripts.run import _choose
-from scripts.server import answers
+from scripts.server import answers, free_port
 from tests.project import run
 
 VENV = Path(sys.executable).parent
@@ -20,9 +19,7 @@ VENV = Path(sys.executable).parent
 
 @pytest.fixture
 def uri() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def test_the_conductor_starts_a_server_trains_and_leaves_nothing_running(

@@ -1,5 +1,6 @@
 """The tracking host as Fargate runs it: its commands and variables, a real Postgres, and S3."""
 
+import os
 import time
 from http.client import HTTPConnection
 from pathlib import Path
@@ -16,6 +17,7 @@ from sqlalchemy import URL
 from contract.names import Output
 from tests.tracking.postgres import USER, find_binaries
 from tests.tracking.task import Task, call
+from tracking.__main__ import main
 from tracking.config import Config
 
 pytestmark = [
@@ -92,6 +94,15 @@ def test_artifacts_go_to_s3_through_the_server(
     assert key.startswith("runs/")
     copy = client.download_artifacts(run.info.run_id, "table.csv", str(tmp_path))
     assert Path(copy).read_text() == "a,b\n1,2\n"
+
+
+def test_it_reports_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow would tell its makers what it is used for."""
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+
+    main([])
+
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
 def test_no_client_is_sent_to_the_bucket(address: str, task: Task) -> None:

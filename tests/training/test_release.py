@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from contract.errors import FamilyError, ReleaseError, TrackingError
 from contract.release import Release, read_release
 from contract.settings import Settings, load
 from contract.store import ReleaseStore
+from scripts.server import free_port
 from tests.project import Recorder, environment_for, train_here, write_settings
 from training.export import TOLERANCE
 from training.proof import Graph
@@ -160,9 +160,7 @@ def server(released: Any, tmp_path: Path) -> Iterator[str]:
     for name, content in done.files.items():
         (tmp_path / "release" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "release" / name).write_bytes(content)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     bin_folder = Path(sys.executable).parent
     command = ["models", "serve", "-m", str(tmp_path / "release"), "-p", str(port)]
     process = subprocess.Popen(
