@@ -6,7 +6,7 @@ ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
 
 # --- Each one's packages, in an environment without pip ------------------------------------------
 FROM ${PYTHON} AS packages
-COPY requirements/serve.txt requirements/train.txt requirements/tracking.txt /requirements/
+COPY requirements/serve.txt requirements/train.txt requirements/mlflow-server.txt /requirements/
 
 FROM packages AS serve-packages
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -24,29 +24,29 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && pip --python /opt/venv/bin/python install --quiet --require-hashes \
         --requirement /requirements/train.txt
 
-FROM packages AS tracking-packages
+FROM packages AS mlflow-packages
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --quiet --require-hashes \
-        --requirement /requirements/tracking.txt
+        --requirement /requirements/mlflow-server.txt
 
 # --- The MLflow server: docker run IMAGE serve ----------------------------------------------------
 # Not root, on a root that nobody writes to: /tmp is all it needs.
-FROM ${PYTHON} AS tracking
+FROM ${PYTHON} AS mlflow
 RUN useradd --system --no-create-home --home-dir /tmp --shell /usr/sbin/nologin mlflow
-COPY --from=tracking-packages /opt/venv /opt/venv
+COPY --from=mlflow-packages /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /opt/stack
 COPY contract ./contract
-COPY tracking ./tracking
-RUN python -m compileall -q contract tracking
+COPY mlflow_server ./mlflow_server
+RUN python -m compileall -q contract mlflow_server
 USER mlflow
 # Fargate gives a volume the rights that the folder has here.
 VOLUME /tmp
-ENTRYPOINT ["python", "-m", "tracking"]
+ENTRYPOINT ["python", "-m", "mlflow_server"]
 CMD ["serve"]
 EXPOSE 5000
-LABEL org.opencontainers.image.title="sagemaker-mlflow-stack tracking"
+LABEL org.opencontainers.image.title="sagemaker-mlflow-stack mlflow"
 
 # --- Training: docker run IMAGE train -------------------------------------------------------------
 FROM ${PYTHON} AS train
@@ -59,6 +59,7 @@ COPY settings.toml ./
 COPY data ./data
 COPY contract ./contract
 COPY training ./training
+COPY endpoints ./endpoints
 COPY scripts ./scripts
 CMD ["train"]
 LABEL org.opencontainers.image.title="sagemaker-mlflow-stack train"

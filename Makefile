@@ -9,7 +9,7 @@ ARGS   ?=
 FORCE  ?=
 # Not from the environment, where such names may mean anything.
 MODEL      :=
-ENGINE     :=
+BACKEND    :=
 VERSION    :=
 STAGE      :=
 TARGET     :=
@@ -25,6 +25,8 @@ DEV_STAMP   := $(VENV)/.dev
 CDK_STAMP   := node_modules/.package-lock.json
 # What acts on AWS acts on this stage; by default on the one that settings.toml names.
 AWS         := $(if $(STAGE),STACK_STAGE='$(STAGE)') $(RUN) -m
+# Where the commands that know both places act: this machine, or a stage on AWS.
+WHERE       := $(if $(TARGET),--target '$(TARGET)') $(if $(STAGE),--stage '$(STAGE)')
 
 .PHONY: help
 help: ## show this list
@@ -34,11 +36,11 @@ help: ## show this list
 
 .PHONY: pipeline
 pipeline: $(TRAIN_STAMP) ## train, release, deploy to a local endpoint, smoke test; say where it all is
-	@$(RUN) -m scripts.pipeline $(ARGS)
+	@$(RUN) -m scripts.pipeline $(WHERE) $(ARGS)
 
 .PHONY: train
 train: $(TRAIN_STAMP) ## run what isn't tracked yet of the grids, show the winner (FORCE=1 runs all; ARGS="--json")
-	@$(RUN) -m scripts.train $(if $(FORCE),--force) $(ARGS)
+	@$(RUN) -m scripts.train $(WHERE) $(if $(FORCE),--force) $(ARGS)
 
 .PHONY: ui
 ui: $(if $(filter aws,$(TARGET)),$(INFRA_STAMP),$(TRAIN_STAMP)) ## show what was tracked at http://127.0.0.1:5000 (TARGET=aws for a stage's MLflow)
@@ -50,27 +52,27 @@ run: $(TRAIN_STAMP) ## train as an MLflow project, through a tracking server at 
 
 .PHONY: release
 release: $(TRAIN_STAMP) ## release the winner of the latest training, or MODEL=runs:/<id>/model, as ONNX with its manifest
-	@$(RUN) -m scripts.release $(if $(MODEL),--model '$(MODEL)') $(ARGS)
+	@$(RUN) -m scripts.release $(WHERE) $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 .PHONY: deploy-endpoint
-deploy-endpoint: $(TRAIN_STAMP) ## put the champion, VERSION= or MODEL=runs:/... behind the endpoint (ENGINE=container for the image)
-	@$(RUN) -m scripts.deploy_endpoint $(if $(VERSION),--version '$(VERSION)') $(if $(MODEL),--model '$(MODEL)') $(if $(ENGINE),--engine '$(ENGINE)') $(ARGS)
+deploy-endpoint: $(TRAIN_STAMP) ## put the champion, VERSION= or MODEL=runs:/... behind the endpoint (BACKEND=container for the image)
+	@$(RUN) -m scripts.deploy $(WHERE) $(if $(VERSION),--version '$(VERSION)') $(if $(MODEL),--model '$(MODEL)') $(if $(BACKEND),--backend '$(BACKEND)') $(ARGS)
 
 .PHONY: rollback
 rollback: $(TRAIN_STAMP) ## make the release before this one live again
-	@$(RUN) -m scripts.rollback $(ARGS)
+	@$(RUN) -m scripts.rollback $(WHERE) $(ARGS)
 
 .PHONY: status
 status: $(TRAIN_STAMP) ## show what runs, since when and where; start again what is gone (ARGS="--json")
-	@$(RUN) -m scripts.status $(ARGS)
+	@$(RUN) -m scripts.status $(WHERE) $(ARGS)
 
 .PHONY: smoke-test
 smoke-test: $(TRAIN_STAMP) ## send 20 real rows to the endpoint, compare predictions with prices and with the release
-	@$(RUN) -m scripts.smoke_test $(ARGS)
+	@$(RUN) -m scripts.test $(WHERE) $(ARGS)
 
 .PHONY: teardown
 teardown: $(TRAIN_STAMP) ## end all that serves; what was trained and released stays
-	@$(RUN) -m scripts.teardown $(ARGS)
+	@$(RUN) -m scripts.teardown $(WHERE) $(ARGS)
 
 .PHONY: build
 build: $(TRAIN_STAMP) ## build the images that serve, train and track, with docker or podman (ARGS=serve for one)
@@ -80,31 +82,31 @@ build: $(TRAIN_STAMP) ## build the images that serve, train and track, with dock
 
 .PHONY: synth
 synth: $(INFRA_STAMP) $(CDK_STAMP) ## write and check the CloudFormation templates; needs no account
-	@$(AWS) scripts.synth $(ARGS)
+	@$(AWS) scripts.stack.synth $(ARGS)
 
 .PHONY: cost
 cost: $(INFRA_STAMP) ## list what each stage costs a month; needs no account (ARGS="--json")
-	@$(AWS) scripts.cost $(ARGS)
+	@$(AWS) scripts.stack.cost $(ARGS)
 
 .PHONY: bootstrap
 bootstrap: $(INFRA_STAMP) $(CDK_STAMP) ## prepare an AWS account and region for the CDK, once
-	@$(AWS) scripts.bootstrap $(ARGS)
+	@$(AWS) scripts.stack.bootstrap $(ARGS)
 
 .PHONY: diff
 diff: $(INFRA_STAMP) $(CDK_STAMP) ## show what deploy would change
-	@$(AWS) scripts.diff $(ARGS)
+	@$(AWS) scripts.stack.diff $(ARGS)
 
 .PHONY: deploy
 deploy: $(INFRA_STAMP) $(CDK_STAMP) ## provision a stage: show what changes and what it costs, ask, do it (ARGS="--yes")
-	@$(AWS) scripts.deploy $(ARGS)
+	@$(AWS) scripts.stack.deploy $(ARGS)
 
 .PHONY: build-and-push
 build-and-push: $(INFRA_STAMP) ## build the images and push them to a stage's repositories (ARGS=serve for one)
-	@$(AWS) scripts.push $(ARGS)
+	@$(AWS) scripts.build_and_push $(ARGS)
 
 .PHONY: destroy
 destroy: $(INFRA_STAMP) $(CDK_STAMP) ## take a stage back, what it keeps in buckets and repositories included
-	@$(AWS) scripts.destroy $(ARGS)
+	@$(AWS) scripts.stack.destroy $(ARGS)
 
 .PHONY: mlflow-user
 mlflow-user: $(INFRA_STAMP) ## add NAME=anna to a stage's MLflow, or change what she may do there (PERMISSION=EDIT)

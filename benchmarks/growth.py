@@ -1,6 +1,7 @@
 """How time and memory grow with a table's rows and columns."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +12,10 @@ import pandas as pd
 
 from benchmarks.measure import Usage, measure, settings_in
 from benchmarks.report import FOLDER, save, show
-from contract.settings import PROJECT, Settings, load
-from scripts.console import say
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import Settings, load_settings
+
+logger = logging.getLogger(__name__)
 
 TIMES_LONGER = (1, 10, 100)
 TIMES_WIDER = (1, 10, 50)
@@ -32,7 +35,7 @@ Points = dict[int, Usage]
 
 def run() -> None:
     """Train on longer and on wider tables; print the figures, write growth.json and growth.svg."""
-    settings = load(PROJECT / "settings.toml")
+    settings = load_settings(PROJECT_ROOT / "settings.toml")
     table = _read(settings)
     rows = {
         len(table) * times: _train(longer(table, times, settings), settings)
@@ -54,12 +57,14 @@ def run() -> None:
         _show(name, points)
     figure = FOLDER / "growth.svg"
     _draw(found, figure)
-    say(f"written: {file.relative_to(PROJECT)}, {figure.relative_to(PROJECT)}")
+    logger.info(f"written: {file.relative_to(PROJECT_ROOT)}, {figure.relative_to(PROJECT_ROOT)}")
 
 
 def _read(settings: Settings) -> pd.DataFrame:
-    markers = list(settings.data.missing)
-    return pd.read_csv(settings.path(settings.data.train), keep_default_na=False, na_values=markers)
+    markers = list(settings.data.missing_values)
+    return pd.read_csv(
+        settings.resolve_path(settings.data.train), keep_default_na=False, na_values=markers
+    )
 
 
 def _inputs(table: pd.DataFrame, settings: Settings) -> list[str]:
@@ -90,7 +95,7 @@ def wider(table: pd.DataFrame, times: int, settings: Settings) -> pd.DataFrame:
 def _shaken(table: pd.DataFrame, settings: Settings, random: np.random.Generator) -> pd.DataFrame:
     copy = table.copy()
     for name in table.select_dtypes("number"):
-        if name not in {settings.data.id, *settings.data.codes}:
+        if name not in {settings.data.id, *settings.data.categorical}:
             noisy = table[name] * (1 + NOISE * random.standard_normal(len(table)))
             copy[name] = noisy.round().astype(table[name].dtype)
     return copy
@@ -98,7 +103,7 @@ def _shaken(table: pd.DataFrame, settings: Settings, random: np.random.Generator
 
 def _train(table: pd.DataFrame, settings: Settings) -> Usage:
     """Train on a table in a process of its own."""
-    say(f"growth: {len(table):,} rows, {len(_inputs(table, settings)):,} columns")
+    logger.info(f"growth: {len(table):,} rows, {len(_inputs(table, settings)):,} columns")
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         table.to_csv(folder / "train.csv", index=False, na_rep="NA")
@@ -106,11 +111,11 @@ def _train(table: pd.DataFrame, settings: Settings) -> Usage:
             "STACK_DATA__TRAIN": str(folder / "train.csv"),
             "STACK_DATA__TEST": "",
             "STACK_DATA__TEST_LABELS": "",
-            "STACK_DATA__CODES": _all_named(settings.data.codes, table),
-            "STACK_DATA__NONE_IS_A_CATEGORY": _all_named(settings.data.none_is_a_category, table),
+            "STACK_DATA__CATEGORICAL": _all_named(settings.data.categorical, table),
+            "STACK_DATA__MISSING_AS_CATEGORY": _all_named(settings.data.missing_as_category, table),
         }
         usage = measure("scripts.train", "--json", **environment)
-    say(f"  {usage.seconds:.1f} s, {usage.peak_megabytes:,.0f} MB")
+    logger.info(f"  {usage.seconds:.1f} s, {usage.peak_megabytes:,.0f} MB")
     return usage
 
 

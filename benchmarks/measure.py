@@ -12,7 +12,7 @@ from threading import Event, Thread
 import psutil
 
 from contract.errors import StackError
-from contract.settings import PROJECT
+from contract.paths import PROJECT_ROOT
 
 SAMPLE_SECONDS = 0.05
 MEGABYTE = 1e6
@@ -49,7 +49,7 @@ def measure(module: str, *arguments: str, **environment: str) -> Usage:
         began = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            cwd=PROJECT,
+            cwd=PROJECT_ROOT,
             env=_quiet() | environment,
             stdout=out,
             stderr=err,
@@ -78,8 +78,8 @@ def settings_in(folder: Path, *tables: str) -> dict[str, str]:
 
     What a command then tracks is below that folder.
     """
-    text = (PROJECT / "settings.toml").read_text()
-    text = text.replace('"data/', f'"{PROJECT}/data/')
+    text = (PROJECT_ROOT / "settings.toml").read_text()
+    text = text.replace('"data/', f'"{PROJECT_ROOT}/data/')
     (folder / "settings.toml").write_text("\n".join([text, *tables]))
     return {"STACK_SETTINGS": str(folder / "settings.toml")}
 

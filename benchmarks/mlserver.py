@@ -11,7 +11,7 @@ from benchmarks.client import HOST
 from benchmarks.measure import BenchmarkError
 from benchmarks.report import FOLDER
 from benchmarks.servers import Server
-from scripts.server import free_port
+from endpoints.ports import find_free_port
 
 PACKAGES = ("mlserver", "mlserver-mlflow", "uvloop<0.22")
 """A later uvloop ends its worker."""
@@ -39,7 +39,7 @@ def mlserver(pipeline: Path, scratch: Path) -> Server:
         "parameters": {"uri": str(pipeline)},
     }
     (folder / "model-settings.json").write_text(json.dumps(model))
-    ports = {f"MLSERVER_{name}_PORT": str(free_port()) for name in ("GRPC", "METRICS")}
+    ports = {f"MLSERVER_{name}_PORT": str(find_free_port()) for name in ("GRPC", "METRICS")}
     own = {"MLSERVER_HTTP_PORT": "{port}", "MLSERVER_HOST": HOST, "MLSERVER_PARALLEL_WORKERS": "1"}
     return Server(
         "MLServer with its mlflow runtime",

@@ -12,12 +12,12 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from benchmarks.bare import MODELS
-from contract.settings import load
-from training.data import read_training, split
-from training.features import fit_features, fit_scaler
-from training.grid import plan
+from contract.settings.loader import load_settings
+from training.data.dataset import read_training, split
+from training.data.features import fit_features, fit_scaler
 from training.metrics import eval_metrics
 from training.params import Params
+from training.search.grid import plan_grids
 
 
 def main(each: int) -> None:
@@ -27,15 +27,15 @@ def main(each: int) -> None:
         each: How many of a family, evenly spread over its grid; all where there are fewer.
     """
     warnings.simplefilter("ignore")
-    settings = load()
-    mlflow.set_tracking_uri(settings.store_uri)
+    settings = load_settings()
+    mlflow.set_tracking_uri(settings.tracking_uri)
     mlflow.create_experiment("naive", settings.artifact_root)  # else a folder below this one
     mlflow.set_experiment("naive")
     rows = split(read_training(settings), settings)
     features = fit_features(rows.X_train, settings)
     scaler = fit_scaler(features.transform(rows.X_train), features)
     families = {}
-    for grid in plan(settings):
+    for grid in plan_grids(settings):
         chosen = _spread(grid.combinations, each)
         began = time.perf_counter()
         for params in chosen:
@@ -46,7 +46,7 @@ def main(each: int) -> None:
                 pipeline.fit(rows.X_train, rows.y_train)
                 mlflow.log_params(params)
                 mlflow.log_metrics(eval_metrics(rows.y_val, pipeline.predict(rows.X_val)))
-                mlflow.log_artifact(settings.path(settings.data.train))
+                mlflow.log_artifact(settings.resolve_path(settings.data.train))
                 mlflow.sklearn.log_model(
                     pipeline,
                     name="model",

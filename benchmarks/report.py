@@ -13,10 +13,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from contract.settings import PROJECT
-from training.models import pinned
+from contract.paths import PROJECT_ROOT
+from training.runs.model_writer import pinned_requirements
 
-FOLDER = PROJECT / ".local" / "bench"
+FOLDER = PROJECT_ROOT / ".local" / "bench"
 
 
 def machine() -> Mapping[str, object]:
@@ -27,7 +27,7 @@ def machine() -> Mapping[str, object]:
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "libraries": pinned(["xgboost-cpu", "xgboost"]),
+        "libraries": pinned_requirements(["xgboost-cpu", "xgboost"]),
         "mlflow": version("mlflow"),
     }
 

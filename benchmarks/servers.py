@@ -15,8 +15,8 @@ import psutil
 
 from benchmarks.client import HOST
 from benchmarks.measure import BenchmarkError
-from contract.settings import PROJECT
-from scripts.server import free_port
+from contract.paths import PROJECT_ROOT
+from endpoints.ports import find_free_port
 
 START_SECONDS = 120
 QUIET: dict[str, str] = {"MLFLOW_DISABLE_TELEMETRY": "true", "STACK_SERVING__LOG_REQUESTS": "true"}
@@ -100,13 +100,13 @@ def running(server: Server) -> Iterator[Running]:
     Raises:
         BenchmarkError: It doesn't answer within two minutes.
     """
-    port = free_port()
+    port = find_free_port()
     own = {name: text.replace("{port}", str(port)) for name, text in server.environment.items()}
     environment = {**_environment(), **QUIET, **own}
     began = time.perf_counter()
     with subprocess.Popen(
         [part.format(port=port) for part in server.command],
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

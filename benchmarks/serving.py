@@ -1,6 +1,7 @@
 """The speed of the server, in comparison with what one would use else, and with the floor."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -17,10 +18,12 @@ from benchmarks.measure import BenchmarkError, measure, settings_in
 from benchmarks.mlserver import mlserver
 from benchmarks.report import save, show
 from benchmarks.servers import Running, Server, running, servers
-from contract.settings import PROJECT, load
-from scripts.console import say
-from training.data import read_training, split
-from training.tables import is_text
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import load_settings
+from training.data.dataset import read_training, split
+from training.data.tables import is_text_column
+
+logger = logging.getLogger(__name__)
 
 FLOOR, ONE, OURS, MLFLOW, MLFLOW_RELEASE = (
     "floor",
@@ -69,10 +72,10 @@ def run(repeats: int = 3, seconds: float = 3.0, soak_seconds: float = 60.0) -> N
         try:
             peers.append(mlserver(pipeline, Path(scratch)))
         except BenchmarkError as error:
-            say(str(error))
+            logger.info(str(error))
         figures: dict[str, Figures] = {peer.name: {} for peer in peers}
         for number in range(1, repeats + 1):
-            say(f"serving, round {number} of {repeats}")
+            logger.info(f"serving, round {number} of {repeats}")
             _round(peers, bodies, seconds, figures)
         by_name = {peer.name: peer for peer in peers}
         differing = {name: _differing(by_name[name], bodies) for name in (ONE, MLFLOW)}
@@ -89,7 +92,7 @@ def run(repeats: int = 3, seconds: float = 3.0, soak_seconds: float = 60.0) -> N
     }
     file = save("serving", findings)
     _show(figures, ratios, differing, soak)
-    say(f"written: {file.relative_to(PROJECT)}")
+    logger.info(f"written: {file.relative_to(PROJECT_ROOT)}")
 
 
 def _prepare(folder: Path) -> tuple[Path, Path]:
@@ -106,7 +109,7 @@ def _prepare(folder: Path) -> tuple[Path, Path]:
 
 def _bodies() -> dict[str, Any]:
     """Return requests that every server can answer: all columns, and no null text."""
-    settings = load(PROJECT / "settings.toml")
+    settings = load_settings(PROJECT_ROOT / "settings.toml")
     parts = split(read_training(settings), settings)
     tables = {"val": parts.X_val, "train": parts.X_train}
     plain = {name: _without_null_text(table) for name, table in tables.items()}
@@ -121,7 +124,7 @@ def _bodies() -> dict[str, Any]:
 
 
 def _without_null_text(table: pd.DataFrame) -> pd.DataFrame:
-    texts = [name for name in map(str, table) if is_text(table[name])]
+    texts = [name for name in map(str, table) if is_text_column(table[name])]
     return table.assign(**{name: table[name].fillna("NA") for name in texts})
 
 
@@ -152,9 +155,9 @@ def _measure(one: Running, bodies: Mapping[str, Any], seconds: float, figures: F
         "many_ms": 1000 * rows.at(0.5),
         "memory_mb": one.memory(),
         "cold_start_s": one.cold_start,
-        "errors": float(sum(len(load.errors) for load in (alone, together, rows))),
+        "errors": float(sum(len(one.errors) for one in (alone, together, rows))),
     }
-    say(f"  {one.server.name}: {found['p50_ms']:.2f} ms, {found['rate']:,.0f} requests/s")
+    logger.info(f"  {one.server.name}: {found['p50_ms']:.2f} ms, {found['rate']:,.0f} requests/s")
     for name, figure in found.items():
         figures.setdefault(name, []).append(figure)
 
@@ -177,7 +180,7 @@ def _predictions(answer: bytes) -> list[float]:
 
 def _soak(server: Server, body: bytes, seconds: float) -> dict[str, float]:
     """Ask as fast as it answers; return rate, errors and how far memory went from its start."""
-    say(f"soak of {seconds:g} s at the highest rate")
+    logger.info(f"soak of {seconds:g} s at the highest rate")
     over, samples = Event(), []
     with running(server) as one:
         single = request(one.port, server.path, body)
@@ -190,16 +193,16 @@ def _soak(server: Server, body: bytes, seconds: float) -> dict[str, float]:
         samples.append(one.own_memory())
         watcher = Thread(target=sample, daemon=True)
         watcher.start()
-        load: Load = send(one.port, single, seconds, CONNECTIONS)
+        load_settings: Load = send(one.port, single, seconds, CONNECTIONS)
         over.set()
         watcher.join()
         samples.append(one.own_memory())
     return {
-        "seconds": load.seconds,
-        "requests": len(load.latencies),
-        "rate": load.rate,
-        "errors": len(load.errors),
-        "p99_ms": 1000 * load.at(0.99),
+        "seconds": load_settings.seconds,
+        "requests": len(load_settings.latencies),
+        "rate": load_settings.rate,
+        "errors": len(load_settings.errors),
+        "p99_ms": 1000 * load_settings.at(0.99),
         "memory_first_mb": samples[0],
         "memory_last_mb": samples[-1],
         "memory_moved": max(samples) / min(samples) - 1,
@@ -242,8 +245,8 @@ def _show(
         ],
     )
     for name, (some, of) in differing.items():
-        say(f"{name}: {some} of {of} rows get another answer alone than in a batch")
-    say(
+        logger.info(f"{name}: {some} of {of} rows get another answer alone than in a batch")
+    logger.info(
         f"soak: {soak['requests']:,.0f} requests in {soak['seconds']:.0f} s, "
         f"{soak['errors']:g} errors, p99 {soak['p99_ms']:.1f} ms; memory moved by "
         f"{soak['memory_moved']:.1%}, from {soak['memory_first_mb']:.0f} MB "

@@ -1,14 +1,16 @@
 """The speed of a synthesis, in comparison with what the CDK takes for an empty stack."""
 
+import logging
 from collections.abc import Mapping
 from statistics import median
 from tempfile import TemporaryDirectory
 
 from benchmarks.measure import measure
 from benchmarks.report import save, show
-from contract.settings import PROJECT
-from scripts.cdk import NODE
-from scripts.console import say
+from contract.paths import PROJECT_ROOT
+from scripts.aws.cdk import NODE
+
+logger = logging.getLogger(__name__)
 
 EMPTY, CHECKED, UNCHECKED = (
     "an empty stack",
@@ -50,7 +52,7 @@ def run(repeats: int = 3) -> None:
             for (name, peer), found in ratios.items()
         ],
     )
-    say(f"written: {file.relative_to(PROJECT)}")
+    logger.info(f"written: {file.relative_to(PROJECT_ROOT)}")
 
 
 def _round() -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The speed of a training, in comparison with the bare fits and with the loop one writes first."""
 
 import json
+import logging
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +13,12 @@ from time import monotonic, sleep
 
 from benchmarks.measure import BenchmarkError, Usage, measure, settings_in
 from benchmarks.report import save, show
-from contract.settings import PROJECT, load
-from scripts.console import say
-from scripts.server import answers, free_port, server_command, server_environment
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import load_settings
+from endpoints.ports import find_free_port
+from scripts.local.mlflow_server import answers, server_command, server_environment
+
+logger = logging.getLogger(__name__)
 
 BARE, FIRST, OURS, HTTP, NAIVE = (
     "bare fits",
@@ -44,14 +48,14 @@ def run(repeats: int = 3, each: int = 3) -> None:
     """
     rounds = []
     for number in range(1, repeats + 1):
-        say(f"training, round {number} of {repeats}")
+        logger.info(f"training, round {number} of {repeats}")
         rounds.append(_round(each))
     ratios = {
         pair: [one[pair[0]].seconds / one[pair[1]].seconds for one in rounds] for pair in GOALS
     }
     file = save("training", _findings(rounds, ratios, each))
     _show(rounds, ratios)
-    say(f"written: {file.relative_to(PROJECT)}")
+    logger.info(f"written: {file.relative_to(PROJECT_ROOT)}")
 
 
 def _round(each: int) -> dict[str, Usage]:
@@ -60,7 +64,7 @@ def _round(each: int) -> dict[str, Usage]:
         for name in (BARE, FIRST, OURS, HTTP, NAIVE):
             folder = Path(served if name == HTTP else own)
             found[name] = _measure(name, folder, each)
-            say(f"  {name}: {found[name].seconds:.1f} s")
+            logger.info(f"  {name}: {found[name].seconds:.1f} s")
     return found
 
 
@@ -100,9 +104,9 @@ def _whole(usage: Usage) -> Usage:
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
     """Serve a folder's store as `make ui` does; yield the address."""
-    port = free_port()
+    port = find_free_port()
     (folder / ".local").mkdir()
-    command = server_command(load(folder / "settings.toml"), port)
+    command = server_command(load_settings(folder / "settings.toml"), port)
     with subprocess.Popen(
         command,
         env=server_environment(),

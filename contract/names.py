@@ -2,28 +2,28 @@
 
 from enum import StrEnum
 
-from contract.stage import Stage
+from contract.settings.stage import Stage
 
-VARIANT = "live"
+PRODUCTION_VARIANT = "AllTraffic"
 """The one production variant of an endpoint: a deployment may not change its name."""
-METRICS = "SageMakerMLflowStack"
+METRIC_NAMESPACE = "SageMakerMLflowStack"
 """The namespace of our own metrics."""
-RELEASE_CHECK_METRIC = "WrongAnswers"
+RELEASE_CHECK_METRIC = "ReleaseCheckFailures"
 """Answers that name a release and aren't what that release predicts."""
 
 
-class Part(StrEnum):
+class StackName(StrEnum):
     """The stacks of a stage, in the order in which they are deployed."""
 
     BASE = "base"
     """The network, the storage, the images' repositories and the roles."""
-    TRACKING = "tracking"
-    """MLflow and its database."""
+    MLFLOW = "mlflow"
+    """The MLflow tracking server and its database."""
     MONITORING = "monitoring"
     """Alarms, the dashboard, who is told, the budget."""
 
 
-class Prefix(StrEnum):
+class BucketPrefix(StrEnum):
     """What the artifact bucket holds."""
 
     DATA = "data/"
@@ -39,21 +39,21 @@ class Image(StrEnum):
 
     SERVE = "serve"
     TRAIN = "train"
-    TRACKING = "tracking"
+    MLFLOW = "mlflow"
 
 
-class Role(StrEnum):
+class RoleName(StrEnum):
     """Who may do what."""
 
     TRAINING = "training"
     SERVING = "serving"
-    TRACKING = "tracking"
+    MLFLOW = "mlflow"
     DEPLOYING = "deploying"
     INVOKING = "invoking"
     VIEWING = "viewing"
 
 
-class TrackingUser(StrEnum):
+class MlflowUser(StrEnum):
     """The users that MLflow has from the start; people get theirs by `make mlflow-user`."""
 
     ADMIN = "admin"
@@ -61,7 +61,7 @@ class TrackingUser(StrEnum):
     """What training jobs are."""
 
 
-class Output(StrEnum):
+class StackOutput(StrEnum):
     """What a stack tells of itself; the value is CloudFormation's key."""
 
     ARTIFACT_BUCKET = "ArtifactBucket"
@@ -69,38 +69,38 @@ class Output(StrEnum):
     DATA_KEY = "DataKey"
     SERVE_REPOSITORY = "ServeRepository"
     TRAIN_REPOSITORY = "TrainRepository"
-    TRACKING_REPOSITORY = "TrackingRepository"
+    MLFLOW_REPOSITORY = "MlflowRepository"
     TRAINING_ROLE = "TrainingRole"
     SERVING_ROLE = "ServingRole"
-    TRACKING_ROLE = "TrackingRole"
+    MLFLOW_ROLE = "MlflowRole"
     DEPLOYING_ROLE = "DeployingRole"
     INVOKING_ROLE = "InvokingRole"
     VIEWING_ROLE = "ViewingRole"
     PRIVATE_SUBNETS = "PrivateSubnets"
     TRAINING_SECURITY_GROUP = "TrainingSecurityGroup"
-    TRACKING_ADDRESS = "TrackingAddress"
-    TRACKING_CLUSTER = "TrackingCluster"
-    TRACKING_SERVICE = "TrackingService"
-    TRACKING_DATABASE = "TrackingDatabase"
-    ADMIN_SECRET = "AdminSecret"  # noqa: S105 - its name, and no secret
-    TRAINING_SECRET = "TrainingSecret"  # noqa: S105 - as well
-    FORWARD_TASK = "ForwardTask"
-    FORWARD_SECURITY_GROUP = "ForwardSecurityGroup"
-    NOTICES_TOPIC = "NoticesTopic"
+    MLFLOW_URI = "MlflowUri"
+    MLFLOW_CLUSTER = "MlflowCluster"
+    MLFLOW_SERVICE = "MlflowService"
+    MLFLOW_DATABASE = "MlflowDatabase"
+    MLFLOW_ADMIN_SECRET = "MlflowAdminSecret"  # noqa: S105 - its name, and no secret
+    MLFLOW_TRAINING_SECRET = "MlflowTrainingSecret"  # noqa: S105 - as well
+    BASTION_TASK = "BastionTask"
+    BASTION_SECURITY_GROUP = "BastionSecurityGroup"
+    NOTIFICATION_TOPIC = "NotificationTopic"
 
 
-REPOSITORIES = {
-    Image.SERVE: Output.SERVE_REPOSITORY,
-    Image.TRAIN: Output.TRAIN_REPOSITORY,
-    Image.TRACKING: Output.TRACKING_REPOSITORY,
+REPOSITORY_OUTPUTS = {
+    Image.SERVE: StackOutput.SERVE_REPOSITORY,
+    Image.TRAIN: StackOutput.TRAIN_REPOSITORY,
+    Image.MLFLOW: StackOutput.MLFLOW_REPOSITORY,
 }
-ROLES = {
-    Role.TRAINING: Output.TRAINING_ROLE,
-    Role.SERVING: Output.SERVING_ROLE,
-    Role.TRACKING: Output.TRACKING_ROLE,
-    Role.DEPLOYING: Output.DEPLOYING_ROLE,
-    Role.INVOKING: Output.INVOKING_ROLE,
-    Role.VIEWING: Output.VIEWING_ROLE,
+ROLE_OUTPUTS = {
+    RoleName.TRAINING: StackOutput.TRAINING_ROLE,
+    RoleName.SERVING: StackOutput.SERVING_ROLE,
+    RoleName.MLFLOW: StackOutput.MLFLOW_ROLE,
+    RoleName.DEPLOYING: StackOutput.DEPLOYING_ROLE,
+    RoleName.INVOKING: StackOutput.INVOKING_ROLE,
+    RoleName.VIEWING: StackOutput.VIEWING_ROLE,
 }
 
 
@@ -112,7 +112,7 @@ class EndpointAlarm(StrEnum):
     RELEASE_CHECK = "release-check"
 
 
-def stack_name(stage: Stage, part: Part) -> str:
+def stack_name(stage: Stage, part: StackName) -> str:
     """Return a stack's name: `house-prices-dev-base`."""
     return f"{stage.prefix}-{part}"
 
@@ -127,20 +127,20 @@ def alarm_name(stage: Stage, alarm: EndpointAlarm) -> str:
     return f"{stage.endpoint}-{alarm}"
 
 
-def image_parameter(stage: Stage) -> str:
+def image_digest_parameter(stage: Stage) -> str:
     """Return the name of the SSM parameter that holds the digest of the tracking host's image.
 
     It says NO_IMAGE until one was pushed.
     """
-    return f"/{stage.prefix}/tracking-image"
+    return f"/{stage.prefix}/mlflow-image"
 
 
 NO_IMAGE = "none"
-FORWARDING_DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"
+PORT_FORWARDING_DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"
 """What Session Manager forwards a port by, through a task, to a host that the task can reach."""
-STARTED_BY = "make"
+BASTION_STARTED_BY = "make"
 """Whom ECS says that a forwarding task was started by."""
-BALANCER_IDLE_SECONDS = 120
+LOAD_BALANCER_IDLE_SECONDS = 120
 """After which a load balancer closes a connection that nothing went through. What is behind it has
 to wait longer, or requests are sent into connections that are being closed (a 502).
 """

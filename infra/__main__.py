@@ -6,7 +6,7 @@ import os
 import sys
 
 from contract.errors import StackError
-from contract.settings import load
+from contract.settings.loader import load_settings
 
 
 def main() -> int:
@@ -16,7 +16,7 @@ def main() -> int:
     """
     try:
         context = json.loads(os.environ.get("CDK_CONTEXT_JSON") or "{}")
-        stage = load().of_stage(context.get("stage", ""))
+        stage = load_settings().get_stage(context.get("stage", ""))
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

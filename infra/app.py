@@ -4,10 +4,12 @@ import json
 
 import aws_cdk as cdk
 
-from contract.settings import PROJECT
-from contract.stage import Stage
+from contract.paths import PROJECT_ROOT
+from contract.settings.stage import Stage
+from infra.base.stack import BaseStack
 from infra.checks import add_checks
-from infra.stacks import BaseStack, MonitoringStack, TrackingStack
+from infra.mlflow.stack import MlflowStack
+from infra.monitoring.stack import MonitoringStack
 
 OURS = {
     # A value that another stack uses can't be taken away from under it.
@@ -28,7 +30,7 @@ def build(stage: Stage, outdir: str | None = None) -> cdk.App:
         outdir: Where the templates go; by default where the CDK's command line says.
     """
     # How the CDK's makers would have a new app behave; read here, so for whoever builds the app.
-    recommended = json.loads((PROJECT / "cdk.json").read_text())["context"]
+    recommended = json.loads((PROJECT_ROOT / "cdk.json").read_text())["context"]
     app = cdk.App(
         outdir=outdir, analytics_reporting=False, context=recommended, post_cli_context=OURS
     )
@@ -36,7 +38,7 @@ def build(stage: Stage, outdir: str | None = None) -> cdk.App:
     cdk.Tags.of(app).add("stage", stage.name)
     cdk.Tags.of(app).add("stack", stage.prefix)
     base = BaseStack(app, stage)
-    tracking = TrackingStack(app, stage, base)
+    tracking = MlflowStack(app, stage, base)
     MonitoringStack(app, stage, tracking)
     add_checks(app)
     return app

@@ -7,7 +7,7 @@ from constructs import IConstruct
 PACK = "AwsSolutions"
 
 
-def accept(construct: IConstruct, rule: str, reason: str) -> None:
+def acknowledge(construct: IConstruct, rule: str, reason: str) -> None:
     """Accept a rule's finding on a construct and on what it is made of."""
     cdk.Validations.of(construct).acknowledge(
         cdk.Acknowledgment(id=f"{PACK}::{rule}", reason=reason)

@@ -1,5 +1,6 @@
 """Build the images: `make build`."""
 
+import logging
 import os
 import subprocess
 import time
@@ -9,9 +10,12 @@ import typer
 
 from contract.errors import StackError
 from contract.names import Image
-from contract.settings import PROJECT, without_password
-from scripts.console import main, say
-from scripts.engine import IMAGE_NAMES, find_engine
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import mask_password
+from endpoints.container_engine import IMAGE_NAMES, find_engine
+from scripts.console import main
+
+logger = logging.getLogger(__name__)
 
 BUILD = {
     "docker": ("build",),
@@ -45,23 +49,30 @@ def build_image(engine: str, image: Image, platform: str = "") -> str:
         BuildError: The engine has failed; what it said is above.
     """
     name = IMAGE_NAMES[image]
-    say(f"Building {name} with {engine}")
+    logger.info(f"Building {name} with {engine}")
     began = time.monotonic()
-    source = without_password(_git("remote", "get-url", "origin"))
+    source = mask_password(_git("remote", "get-url", "origin"))
     # Not as the Dockerfile's ARG: an older podman takes a layer from its cache though one differs.
     labels = {"revision": revision(), "source": source or "unknown"}
     arguments = [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()]
     if platform:
         arguments.append(f"--platform={platform}")
     done = subprocess.run(
-        [engine, *BUILD[engine], f"--target={image}", f"--tag={name}", *arguments, str(PROJECT)],
+        [
+            engine,
+            *BUILD[engine],
+            f"--target={image}",
+            f"--tag={name}",
+            *arguments,
+            str(PROJECT_ROOT),
+        ],
         # Nor does it take an index, which docker would make of an image and where it comes from.
         env={**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
         check=False,
     )
     if done.returncode:
         raise BuildError(f"{name}: {engine} build failed with exit code {done.returncode}")
-    say(f"Built {name} in {time.monotonic() - began:.0f} s")
+    logger.info(f"Built {name} in {time.monotonic() - began:.0f} s")
     return name
 
 
@@ -75,7 +86,10 @@ def revision() -> str:
 def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=False
+            ["git", "-C", str(PROJECT_ROOT), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:  # no git, no commit
         return ""

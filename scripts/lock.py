@@ -11,8 +11,8 @@ LOCKS = {
     "train": (),
     "serve": ("train",),
     "infra": ("train",),
-    "tracking": ("train",),
-    "dev": ("train", "infra", "tracking"),
+    "mlflow-server": ("train",),
+    "dev": ("train", "infra", "mlflow-server"),
     "uv": (),
 }
 """Each lock, and the locks whose versions it must agree with."""

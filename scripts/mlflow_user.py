@@ -1,5 +1,6 @@
 """Add a person to a stage's MLflow, and say what they may do there: `make mlflow-user`."""
 
+import logging
 import secrets
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,13 +9,15 @@ from typing import Annotated
 import typer
 
 from contract.errors import TrackingError
-from contract.names import Output, Part, TrackingUser
-from contract.settings import load
-from scripts.account import Account, errors
-from scripts.console import main, say
-from scripts.forwarding import forwarded
-from scripts.server import free_port
-from scripts.users import ALL, Kind, Users
+from contract.names import MlflowUser, StackName, StackOutput
+from contract.settings.loader import load_settings
+from endpoints.ports import find_free_port
+from scripts.aws.account import Account, errors
+from scripts.aws.mlflow_users import ALL, Kind, Users
+from scripts.aws.port_forwarding import forwarded
+from scripts.console import main
+
+logger = logging.getLogger(__name__)
 
 
 class Permission(StrEnum):
@@ -47,18 +50,18 @@ def command(
 
     Nobody sees what nobody has granted. A password is made, and shown this once.
     """
-    stage = load().of_stage()
-    if name in set(TrackingUser):
+    stage = load_settings().get_stage()
+    if name in set(MlflowUser):
         raise TrackingError(f"{name} is the stack's own user: its password is in Secrets Manager")
     account = Account(stage)
-    secret = account.outputs(Part.TRACKING)[Output.ADMIN_SECRET]
+    secret = account.outputs(StackName.MLFLOW)[StackOutput.MLFLOW_ADMIN_SECRET]
     with errors("the admin's password"):
         found = account.client("secretsmanager").get_secret_value(SecretId=secret)
-    with forwarded(account, free_port()) as way:
-        users = Users(way.pool, TrackingUser.ADMIN, found["SecretString"])
+    with forwarded(account, find_free_port()) as way:
+        users = Users(way.pool, MlflowUser.ADMIN, found["SecretString"])
         if remove:
             users.remove(name)
-            say(f"Removed {name} from MLflow of {stage.prefix}")
+            logger.info(f"Removed {name} from MLflow of {stage.prefix}")
             return
         places = _places(users, experiment or (), model or ())
         new = not users.has(name)
@@ -67,7 +70,9 @@ def command(
         if new or permission or experiment or model:
             _grant(users, name, permission or Permission.READ, places)
         elif not new_password:
-            say(f"{name} is there already, and nothing was to be changed (--help tells what can)")
+            logger.info(
+                f"{name} is there already, and nothing was to be changed (--help tells what can)"
+            )
 
 
 Places = Sequence[tuple[Kind, str, str]]
@@ -88,7 +93,7 @@ def _give_password(users: Users, name: str, *, new: bool) -> None:
     """Make a password, and show it at once, whatever comes after."""
     password = secrets.token_urlsafe(18)
     (users.create if new else users.change_password)(name, password)
-    say(f"The password of {name} in MLflow, shown this once:")
+    logger.info(f"The password of {name} in MLflow, shown this once:")
     print(password, flush=True)
 
 
@@ -97,7 +102,7 @@ def _grant(users: Users, name: str, permission: Permission, places: Places) -> N
         users.revoke(name, kind, key)  # MLflow knows no change of a grant
         if permission is not Permission.NONE:
             users.grant(name, kind, key, permission)
-        say(f"{name} has {permission} on {words}")
+        logger.info(f"{name} has {permission} on {words}")
 
 
 if __name__ == "__main__":

@@ -1,86 +1,104 @@
-"""Train, release, deploy and smoke test, in one go: `make pipeline`.
+"""Train, release, deploy and smoke test, one after the other: `make pipeline`.
 
 Each step finds what is done already, so that a second call changes nothing.
 """
 
+import logging
 from typing import Annotated
 
 import typer
 
 from contract.errors import TrackingError
-from contract.settings import Settings, load
-from contract.store import ReleaseStore
-from scripts import smoke_test
-from scripts.console import main, say
-from scripts.server import PORT
-from scripts.targets import choose
-from scripts.targets.base import Move, Trained
-from scripts.ui_process import UiProcess
+from contract.release import Release
+from contract.release_store import ReleaseStore
+from contract.settings.loader import Settings, load_settings
+from endpoints import get_target
+from endpoints.smoke_test import check_report, run_smoke_test
+from endpoints.target import DeploymentResult, TargetName
+from scripts.console import main
+from scripts.display import format_metrics, print_smoke_test
+from scripts.local.mlflow_server import EXPERIMENTS_PAGE, PORT
+from scripts.local.mlflow_ui import MlflowUi
+from scripts.options import StageOption, TargetOption
+from scripts.progress import show_progress
+from training.result import TrainingResult
 
-PAGE = "#/experiments?workflowType=machine_learning"
+logger = logging.getLogger(__name__)
 
 
 def command(
-    ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Where the UI listens.")] = PORT,
+    ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the MLflow UI.")] = PORT,
+    target: TargetOption = TargetName.LOCAL,
+    stage: StageOption = "",
 ) -> None:
-    """Train the grids, release the winner, deploy the champion, and ask it for real rows."""
-    settings = load()
+    """Train the grids, release the winner, deploy the champion, and smoke test it."""
+    settings = load_settings()
+    place = get_target(settings, target, stage=stage)
+
     names = ", ".join(settings.training.families)
-    target = choose(settings, say)
-
-    say(f"1/4 Training {names} on {settings.data.train}; tracked in {settings.store_name}")
-    trained = target.train()
-    say(f"2/4 Releasing {trained.winner}")
-    from training.release import release  # noqa: PLC0415 - loaded by now
-
-    released = release(settings, f"runs:/{trained.winner_run_id}/model", say)
-    say(f"3/4 Deploying the champion of {settings.release.model} to {settings.serving.endpoint}")
-    moved = target.deploy()
-    ui, page = UiProcess(settings), _start_ui(settings, ui_port)
-    say("4/4 Asking the endpoint for real rows")
-    report = smoke_test.ask(target, settings)
-    smoke_test.show(report)
-    smoke_test.judge(report)
-    if page:
-        ui.wait(page)
-    _sum_up(settings, trained, released.manifest.version, moved, page)
+    uri = settings.masked_tracking_uri
+    logger.info("1/4 Training %s on %s; tracking in %s", names, settings.data.train, uri)
+    with show_progress(settings.training.metric) as progress:
+        result = place.train(progress)
+    logger.info("2/4 Releasing %s", result.winner.name)
+    release = place.release(f"runs:/{result.winner.run_id}/model")
+    model, endpoint = settings.release.model, settings.serving.endpoint
+    logger.info("3/4 Deploying the champion of %s to %s", model, endpoint)
+    deployed = place.deploy()
+    ui_address = _start_ui(settings, ui_port)
+    logger.info("4/4 Sending known rows to the endpoint")
+    report = run_smoke_test(place, settings)
+    print_smoke_test(report)
+    check_report(report)
+    if ui_address:
+        MlflowUi(settings).wait(ui_address)
+    _print_summary(settings, result, release, deployed, ui_address)
 
 
 def _start_ui(settings: Settings, port: int) -> str:
-    """Start the UI in the background; return its address, and nothing where it can't be had."""
-    if settings.tracking.uri.startswith(("http://", "https://")):
+    """Start the MLflow UI in the background; return its address, or "" where there is none."""
+    if settings.uses_tracking_server:
         return ""
     try:
-        return UiProcess(settings).start(port)
-    except TrackingError as error:  # what counts is the endpoint
-        say(f"warning: no UI: {error} (make ui ARGS='--port ...')")
+        return MlflowUi(settings).start(port)
+    except TrackingError as error:  # the endpoint is what counts
+        logger.warning("no MLflow UI: %s (make ui ARGS='--port ...')", error)
         return ""
 
 
-def _sum_up(settings: Settings, trained: Trained, version: str, moved: Move, page: str) -> None:
-    """Print what was done, where it is, and how to end it."""
-    scores = {"validation": trained.validation, "test": trained.test}
+def _print_summary(
+    settings: Settings,
+    result: TrainingResult,
+    release: Release,
+    deployed: DeploymentResult,
+    ui_address: str,
+) -> None:
+    """Print what was done, where it is, and how to stop it."""
+    metrics = {"validation": result.winner.metrics, "test": result.test_metrics}
     figures = [
-        f"{name} RMSE {one['RMSE']:,.6g}, MAPE {one['MAPE']:.2%}, R2 {one['R2']:.4f}"
-        for name, one in scores.items()
+        "{} RMSE {}, MAPE {}, R2 {}".format(name, *format_metrics(one))
+        for name, one in metrics.items()
         if one
     ]
-    store = ReleaseStore(settings.path(settings.release.store), settings.release.model)
-    ui = f"{page}/{PAGE}" if page else settings.store_name
+    store = ReleaseStore(settings.resolve_path(settings.release.store), settings.release.model)
+    live, version = deployed.live, release.manifest.version
     lines = [
-        ("Trained", f"{trained.winner} (run {trained.winner_run_id})"),
+        ("Trained", f"{result.winner.name} (run {result.winner.run_id})"),
         *(("", one) for one in figures),
-        ("Released", f"{settings.release.model} version {version}, in {store.place}"),
-        ("Live", f"{moved.live.name} (sha256 {moved.live.digest[:12]}, {moved.live.runs_as})"),
-        ("Endpoint", moved.address),
-        ("UI", ui),
-        ("To end both", "make teardown"),
+        ("Released", f"{settings.release.model} version {version}, in {store.uri}"),
+        ("Live", f"{live.name} (sha256 {live.digest[:12]}, {live.runs_as})"),
+        ("Endpoint", deployed.url),
+        (
+            "MLflow",
+            f"{ui_address}{EXPERIMENTS_PAGE}" if ui_address else settings.masked_tracking_uri,
+        ),
+        ("To stop", "make teardown"),
     ]
     print()
     for name, text in lines:
         print(f"{name:<12}{text}")
-    if version != moved.live.version:
-        print(f"\nVersion {version} challenges it: make deploy-endpoint VERSION={version}")
+    if version != live.version:
+        print(f"\nVersion {version} is the challenger: make deploy-endpoint VERSION={version}")
 
 
 if __name__ == "__main__":

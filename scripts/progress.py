@@ -1,22 +1,26 @@
-"""How a training shows that it goes on: a bar on a terminal, else one line a combination."""
+"""The progress of a training: a bar on a terminal, else one line per combination."""
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from scripts.console import say
-from training.train import Entry
-from training.train import Progress as Watcher
+if TYPE_CHECKING:
+    from training.result import LeaderboardEntry
+    from training.result import Progress as TrainingProgress
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def watch(metric: str) -> Iterator[Watcher]:
-    """Return the watcher that fits standard error."""
+def show_progress(metric: str) -> Iterator["TrainingProgress"]:
+    """Yield what shows a training's progress on standard error."""
     if not sys.stderr.isatty():
-        yield Lines(metric)
+        yield LineProgress(metric)
         return
     columns = (
         BarColumn(bar_width=24),
@@ -26,10 +30,10 @@ def watch(metric: str) -> Iterator[Watcher]:
         TextColumn("{task.description}", markup=False, style="dim"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield Bar(progress, metric)
+        yield BarProgress(progress, metric)
 
 
-class Lines:
+class LineProgress:
     """One plain line a combination."""
 
     def __init__(self, metric: str) -> None:
@@ -38,18 +42,18 @@ class Lines:
     def started(self, total: int, before: int, train: int, val: int, test: int) -> None:
         """Say what is about to be done."""
         self._total, self._done = total, before
-        say(summary(total, before, train, val, test))
+        logger.info(summary(total, before, train, val, test))
 
-    def tracked(self, entry: Entry, best: Entry) -> None:
+    def tracked(self, entry: "LeaderboardEntry", best: "LeaderboardEntry") -> None:
         """Say what came of a combination."""
         self._done += 1
         value, top = (value_of(one, self._metric) for one in (entry, best))
         count = f"[{self._done:>{len(str(self._total))}}/{self._total}]"
         took = f"{entry.fit_seconds:.2f} s"
-        say(f"{count} {entry.name}  {self._metric} {value}  best {top}  {took}")
+        logger.info(f"{count} {entry.name}  {self._metric} {value}  best {top}  {took}")
 
 
-class Bar:
+class BarProgress:
     """A bar with the latest combination, the best so far and the time left."""
 
     def __init__(self, progress: Progress, metric: str) -> None:
@@ -61,7 +65,7 @@ class Bar:
         self._progress.console.print(summary(total, before, train, val, test), markup=False)
         self._progress.update(self._task, total=total, completed=before, description="")
 
-    def tracked(self, entry: Entry, best: Entry) -> None:
+    def tracked(self, entry: "LeaderboardEntry", best: "LeaderboardEntry") -> None:
         """Move on by one."""
         top = f"best {self._metric} {value_of(best, self._metric)}"
         self._progress.update(self._task, advance=1, description=entry.name, best=top)
@@ -74,6 +78,6 @@ def summary(total: int, before: int, train: int, val: int, test: int) -> str:
     return f"{total} combinations{known}: trained on {train} rows, compared on {val}{scored}"
 
 
-def value_of(entry: Entry, metric: str) -> str:
+def value_of(entry: "LeaderboardEntry", metric: str) -> str:
     """Write the metric's value as a person reads it."""
     return f"{entry.metrics[metric]:,.6g}"

@@ -1,22 +1,33 @@
-"""Make the former release live again: `make rollback`."""
+"""Make the previous release live again: `make rollback`."""
 
-from typing import Annotated
+import json
+import logging
+from datetime import datetime
 
-import typer
+from contract.settings.loader import load_settings
+from endpoints import get_target
+from endpoints.target import TargetName
+from scripts.console import main
+from scripts.display import print_deployment
+from scripts.options import JsonOption, StageOption, TargetOption
 
-from contract.settings import load
-from scripts.console import main, say
-from scripts.deploy_endpoint import show
-from scripts.targets import choose
+logger = logging.getLogger(__name__)
 
 
 def command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: JsonOption = False,
+    target: TargetOption = TargetName.LOCAL,
+    stage: StageOption = "",
 ) -> None:
-    """Make the former release live again, and the live one the former."""
-    settings = load()
-    say(f"Rolling {settings.serving.endpoint} back")
-    show(choose(settings, say).rollback(), as_json)
+    """Make the previous release live again, and keep the live one as the previous one."""
+    settings = load_settings()
+    deployer = get_target(settings, target, stage=stage)
+    logger.info("Rolling back %s", settings.serving.endpoint)
+    result = deployer.rollback()
+    if as_json:
+        print(json.dumps(result.as_json(), indent=2, default=datetime.isoformat))
+    else:
+        print_deployment(result)
 
 
 if __name__ == "__main__":

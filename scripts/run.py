@@ -4,6 +4,7 @@ Where no server answers at the address, and it is this machine's, one is started
 run, over the same store that `make train` and `make ui` use.
 """
 
+import logging
 import os
 import shutil
 import subprocess
@@ -18,10 +19,20 @@ from urllib.parse import urlparse
 import typer
 
 from contract.errors import StackError, TrackingError
-from contract.settings import PROJECT, Settings, load, without_password
-from contract.tables import TrackingSettings
-from scripts.console import main, say
-from scripts.server import HOST, PORT, answers, refuse_used_port, server_command, server_environment
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import Settings, load_settings, mask_password
+from contract.settings.sections import TrackingSettings
+from endpoints.ports import HOST
+from scripts.console import main
+from scripts.local.mlflow_server import (
+    PORT,
+    answers,
+    require_free_port,
+    server_command,
+    server_environment,
+)
+
+logger = logging.getLogger(__name__)
 
 START_SECONDS = 60
 DEFAULT_SERVER = f"http://{HOST}:{PORT}"
@@ -40,17 +51,17 @@ def command(
     families: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
 ) -> None:
     """Run this folder as an MLflow project on a tracking server."""
-    settings = load()
-    tracking = tracking or (settings.tracking.uri if _is_server(settings) else DEFAULT_SERVER)
+    settings = load_settings()
+    tracking = tracking or (
+        settings.tracking.uri if settings.uses_tracking_server else DEFAULT_SERVER
+    )
     manager, reason = _choose(env_manager)
-    shown = without_password(tracking)
-    say(f"Running {entry_point} in experiment {experiment} at {shown}; environment: {reason}")
+    shown = mask_password(tracking)
+    logger.info(
+        f"Running {entry_point} in experiment {experiment} at {shown}; environment: {reason}"
+    )
     with _server(tracking, settings):
         _run(experiment, entry_point, tracking, manager, {"families": families} if families else {})
-
-
-def _is_server(settings: Settings) -> bool:
-    return settings.tracking.uri.startswith(("http://", "https://"))
 
 
 def _choose(wanted: str) -> tuple[EnvManager, str]:
@@ -70,15 +81,15 @@ def _choose(wanted: str) -> tuple[EnvManager, str]:
 def _server(uri: str, settings: Settings) -> Iterator[None]:
     """Have a tracking server for the time of the run: the one that answers, else one of our own."""
     if answers(uri):
-        say(f"Using the MLflow server at {uri}")
+        logger.info(f"Using the MLflow server at {uri}")
         yield
         return
     port = _local_port(uri)
     if port is None:
-        raise TrackingError(f"no MLflow server answers at {without_password(uri)}")
-    refuse_used_port(port)
+        raise TrackingError(f"no MLflow server answers at {mask_password(uri)}")
+    require_free_port(port)
     log = settings.root / ".local" / "mlflow-server.log"
-    if _is_server(settings):  # its address is the one where none answers
+    if settings.uses_tracking_server:  # its address is the one where none answers
         settings = settings.model_copy(update={"tracking": TrackingSettings()})
     arguments = server_command(settings, port)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +103,7 @@ def _server(uri: str, settings: Settings) -> Iterator[None]:
             start_new_session=True,
         )
     try:
-        say(f"Starting an MLflow server at {uri} for this run (log: {log})")
+        logger.info(f"Starting an MLflow server at {uri} for this run (log: {log})")
         _wait(uri, server, log)
         yield
     finally:
@@ -137,7 +148,7 @@ def _run(
     mlflow.set_tracking_uri(uri)
     try:
         mlflow.projects.run(
-            str(PROJECT),
+            str(PROJECT_ROOT),
             entry_point=entry_point,
             experiment_name=experiment,
             parameters=parameters,

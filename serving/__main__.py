@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from contract.errors import StackError
-from contract.settings import load_serving
-from serving.log import write_line
-from serving.processes import serve
+from contract.paths import SAGEMAKER_MODEL_DIR
+from contract.settings.serving import load_serving_settings
+from serving.log import log_line
+from serving.supervisor import serve
 
-MODEL_FOLDER = "/opt/ml/model"
 PORT_VARIABLE, PORT = "SAGEMAKER_BIND_TO_PORT", 8080
 
 
@@ -18,15 +18,15 @@ def main() -> int:
     """Read the arguments and serve; return the exit code."""
     parser = argparse.ArgumentParser("serving", description="Serve a release over HTTP.")
     parser.add_argument("command", nargs="?", choices=["serve"], default="serve")
-    parser.add_argument("--model", type=Path, default=Path(MODEL_FOLDER), help="the release")
+    parser.add_argument("--model", type=Path, default=SAGEMAKER_MODEL_DIR, help="the release")
     parser.add_argument("--host", default="0.0.0.0", help="where to listen")  # noqa: S104
     parser.add_argument("--port", help=f"default: {PORT_VARIABLE}, else {PORT}")
     arguments = parser.parse_args()
     try:
         port = _port(arguments.port or os.environ.get(PORT_VARIABLE) or str(PORT))
-        serve(arguments.model, arguments.host, port, load_serving())
+        serve(arguments.model, arguments.host, port, load_serving_settings())
     except StackError as error:
-        write_line(f"error: {error}")
+        log_line(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -18,9 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contract.tables import ServingSettings
+from contract.response_attributes import HEADER, format_attributes
+from contract.settings.sections import ServingSettings
 from serving.errors import RequestError
-from serving.log import write_defect, write_request
+from serving.log import log_exception, log_request
 
 if TYPE_CHECKING:
     from serving.model import Model
@@ -46,7 +47,7 @@ PLAIN = "text/plain; charset=utf-8"
 
 
 @dataclass
-class Answer:
+class Response:
     """What is sent back."""
 
     body: bytes
@@ -108,25 +109,25 @@ class App:
         try:
             answer = await self._answer(scope, receive)
         except RequestError as error:
-            answer = _refusal(error)
+            answer = _error_response(error)
         except ClientGoneError:
             return
         except Exception:  # a defect of ours, of which the client hears one line
-            write_defect(traceback.format_exc())
-            answer = _refusal(RequestError("a defect in the server", 500, "INTERNAL_ERROR"))
+            log_exception(traceback.format_exc())
+            answer = _error_response(RequestError("a defect in the server", 500, "INTERNAL_ERROR"))
         if scope["path"] == "/invocations" and self._settings.log_requests:
             inference_id = _header(scope, b"x-amzn-sagemaker-inference-id")
             seconds = time.perf_counter() - began
-            write_request(answer.status, answer.rows, seconds, inference_id, answer.error_code)
+            log_request(answer.status, answer.rows, seconds, inference_id, answer.error_code)
         await _send(answer, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
         path, method = scope["path"], scope["method"]
         if path not in ROUTES:
             known = ", ".join(ROUTES)
             raise RequestError(f"no such path; there are {known}", 404, "ENDPOINT_NOT_FOUND")
         if method != ROUTES[path]:
-            answer = _refusal(
+            answer = _error_response(
                 RequestError(f"{path} takes {ROUTES[path]}", 405, "METHOD_NOT_ALLOWED")
             )
             answer.headers = [(b"allow", ROUTES[path].encode())]
@@ -136,19 +137,19 @@ class App:
         if self._model is None:
             raise RequestError("the model is being loaded", 503, "TEMPORARILY_UNAVAILABLE")
         if path == "/version":
-            return Answer(self._model.manifest.mlflow_version.encode(), media_type=PLAIN)
+            return Response(self._model.manifest.mlflow_version.encode(), media_type=PLAIN)
         if path == "/openapi.json":
             from serving.openapi import describe  # noqa: PLC0415 - hardly ever asked for
 
-            return Answer(json.dumps(describe(self._model.manifest, self._limit)).encode())
-        return Answer(b"\n", media_type=PLAIN)
+            return Response(json.dumps(describe(self._model.manifest, self._limit)).encode())
+        return Response(b"\n", media_type=PLAIN)
 
-    async def _predict(self, scope: Scope, receive: Receive) -> Answer:
-        from serving.formats import choose_answer, parse_type  # noqa: PLC0415 - after the start
+    async def _predict(self, scope: Scope, receive: Receive) -> Response:
+        from serving.codecs import negotiate_accept, parse_content_type  # noqa: PLC0415 - after the start
 
         body = await self._read(scope, receive)
-        kind, parameters = parse_type(_header(scope, b"content-type"))
-        wanted = choose_answer(_header(scope, b"accept"))
+        kind, parameters = parse_content_type(_header(scope, b"content-type"))
+        wanted = negotiate_accept(_header(scope, b"accept"))
         if self._model is None and self._loading is not None:
             await asyncio.shield(self._loading)
         if self._model is None:
@@ -164,7 +165,7 @@ class App:
             raise self._too_large()
         chunks, size = [], 0
         try:
-            async with asyncio.timeout(self._settings.body_seconds):
+            async with asyncio.timeout(self._settings.body_timeout_seconds):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -177,7 +178,7 @@ class App:
                     if not message.get("more_body"):
                         return b"".join(chunks)
         except TimeoutError:
-            waited = f"{self._settings.body_seconds:g} s"
+            waited = f"{self._settings.body_timeout_seconds:g} s"
             raise RequestError(
                 f"the body was not there within {waited}", 408, "DEADLINE_EXCEEDED"
             ) from None
@@ -189,25 +190,28 @@ class App:
 
 def _predict(
     model: "Model", body: bytes, kind: str, parameters: Mapping[str, str], wanted: str
-) -> Answer:
-    from serving.formats import read, write  # noqa: PLC0415 - loaded by now
+) -> Response:
+    from serving.codecs import decode, encode  # noqa: PLC0415 - loaded by now
 
-    table = model.schema.read(read(body, kind, parameters, model.schema))
-    answer = write(model.predict(table).tolist(), wanted)
+    table = model.schema.read(decode(body, kind, parameters, model.schema))
+    answer = encode(model.predict(table).tolist(), wanted)
     manifest = model.manifest
-    about = (
-        f"model={manifest.model};version={manifest.version};digest=sha256:{model.digest};"
-        f"imputed={table.imputed};unknown={table.unknown}"
+    attributes = format_attributes(
+        model=manifest.model,
+        version=manifest.version,
+        digest=model.digest,
+        imputed=table.imputed,
+        unknown=table.unknown,
     )
-    headers = [(b"x-amzn-sagemaker-custom-attributes", about.encode())]
-    return Answer(answer, media_type=wanted, headers=headers, rows=table.rows)
+    headers = [(HEADER.lower().encode(), attributes.encode())]
+    return Response(answer, media_type=wanted, headers=headers, rows=table.rows)
 
 
-def _refusal(error: RequestError) -> Answer:
+def _error_response(error: RequestError) -> Response:
     body = json.dumps({"error_code": error.error_code, "message": str(error)}).encode()
     # What is still to come of its body would be taken for the next request's beginning.
     drain = error.status in {408, 413}
-    return Answer(body, error.status, error_code=error.error_code, drain=drain)
+    return Response(body, error.status, error_code=error.error_code, drain=drain)
 
 
 def _header(scope: Scope, wanted: bytes) -> str:
@@ -218,7 +222,7 @@ def _header(scope: Scope, wanted: bytes) -> str:
     return ""
 
 
-async def _send(answer: Answer, receive: Receive, send: Send) -> None:
+async def _send(answer: Response, receive: Receive, send: Send) -> None:
     headers = [
         (b"content-type", answer.media_type.encode()),
         (b"content-length", str(len(answer.body)).encode()),

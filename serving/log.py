@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 LONGEST_ID = 64
 
 
-def write_request(
+def log_request(
     status: int, rows: int, seconds: float, inference_id: str, error_code: str = ""
 ) -> None:
     """Log a request that was answered."""
@@ -26,12 +26,12 @@ def write_request(
     _put(1, json.dumps(entry))
 
 
-def write_line(text: str) -> None:
+def log_line(text: str) -> None:
     """Tell whoever started the server something, in one line."""
     _put(2, " ".join(text.split()))
 
 
-def write_defect(text: str) -> None:
+def log_exception(text: str) -> None:
     """Log what shouldn't have happened, traceback and all."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

@@ -10,14 +10,19 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from contract.errors import ReleaseError
-from contract.release import CHECK_FILE, PACKED_FILE, PREDICTION, Release, read_release
+from contract.release import (
+    CHECK_FILE,
+    PACKED_FILE,
+    PARITY_TOLERANCE,
+    PREDICTION,
+    Release,
+    load_release,
+)
 from serving.errors import RequestError
-from serving.table import Frame, Schema, Table
+from serving.inputs import ModelInputs, RequestRows, Schema
 
 BLOCK = 256
 """Rows that are predicted at once: the imputer's memory grows with them."""
-TOLERANCE = 1e-5
-"""By how much an answer may differ, relatively, from what the release says of the same row."""
 TENSORS = {
     "long": "tensor(int64)",
     "double": "tensor(float)",
@@ -42,14 +47,14 @@ class Model:
             ReleaseError: A file isn't what the manifest says, the graph doesn't take the manifest's
                 columns, or it predicts otherwise here than where it was released.
         """
-        release = read_release(folder)
+        release = load_release(folder)
         self.manifest, self.digest = release.manifest, release.digest
         self.schema = Schema(release.manifest)
         self._session = _load(release)
         self._threads = ThreadPoolExecutor(threads, "block")
         self._check(release)
 
-    def predict(self, table: Table) -> NDArray[np.float32]:
+    def predict(self, table: ModelInputs) -> NDArray[np.float32]:
         """Return a prediction a row.
 
         Raises:
@@ -80,11 +85,11 @@ class Model:
         known = json.loads(release.files[CHECK_FILE])
         columns = {name: [row.get(name) for row in known["rows"]] for name in self.schema.names}
         try:
-            table = self.schema.read(Frame(columns, len(known["rows"])))
+            table = self.schema.read(RequestRows(columns, len(known["rows"])))
             answers = self.predict(table)
         except RequestError as error:
             raise ReleaseError(f"{release.name}: {CHECK_FILE}: {error}") from None
-        if not np.allclose(answers, known["predictions"], rtol=TOLERANCE, atol=0):
+        if not np.allclose(answers, known["predictions"], rtol=PARITY_TOLERANCE, atol=0):
             raise ReleaseError(f"{release.name}: predicts otherwise than {CHECK_FILE} says")
 
 
@@ -101,7 +106,7 @@ def _load(release: Release) -> onnxruntime.InferenceSession:
         reason = str(error).strip().splitlines()[0][:200]
         raise ReleaseError(f"{release.name}: {PACKED_FILE}: {reason}") from None
     takes = {one.name: (one.type, one.shape[0]) for one in session.get_inputs()}
-    packs = Counter(column.pack for column in release.manifest.columns)
+    packs = Counter(column.packed_input for column in release.manifest.columns)
     wanted = {name: (TENSORS[name], count) for name, count in packs.items()}
     gives = [one.name for one in session.get_outputs()]
     if takes != wanted or gives != [PREDICTION]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from contract.release import Column, Manifest
-from serving.formats import CSV, JSON, LINES
+from serving.codecs import CSV, JSON, JSON_LINES
 
 TYPES = {"long": "integer", "double": "number", "boolean": "boolean", "string": "string"}
 
@@ -48,13 +48,13 @@ def _invocations() -> dict[str, Any]:
             "content": {
                 JSON: {"schema": {"$ref": "#/components/schemas/Request"}},
                 CSV: text,
-                LINES: text,
+                JSON_LINES: text,
             },
         },
         "responses": {
             "200": {
                 "description": "The predictions, in the rows' order",
-                "content": {JSON: answer, CSV: text, LINES: text},
+                "content": {JSON: answer, CSV: text, JSON_LINES: text},
             },
             **dict.fromkeys(("400", "406", "408", "413", "415"), refused),
         },

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from contract.settings import PROJECT, Settings, load
-from tests.project import Recorder, train_here, write_settings, write_tables
-from training.store import Store
-from training.train import Result
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import Settings, load_settings
+from tests.helpers import Recorder, train_here, write_settings, write_tables
+from training.result import TrainingResult
+from training.runs.mlflow_client import TrackingClient
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
 
@@ -43,7 +44,7 @@ def no_tracking_uri() -> Iterator[None]:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that has its tables: making them takes seconds."""
     root = tmp_path_factory.mktemp("store")
-    Store(load(write_settings(root, training={"experiment": "another"})))
+    TrackingClient(load_settings(write_settings(root, training={"experiment": "another"})))
     return root / ".local/mlflow.db"
 
 
@@ -59,16 +60,16 @@ def folder(tmp_path: Path, empty_store: Path) -> Path:
 
 @pytest.fixture
 def settings(folder: Path) -> Settings:
-    return load(folder / "settings.toml")
+    return load_settings(folder / "settings.toml")
 
 
 @pytest.fixture(scope="session")
-def ames(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Result, Recorder]:
+def ames(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, TrainingResult, Recorder]:
     """The project's own settings and data, the whole grid, tracked in a folder of its own."""
     root = tmp_path_factory.mktemp("ames")
-    (root / "data").symlink_to(PROJECT / "data")
-    shutil.copy(PROJECT / "settings.toml", root)
-    settings, recorder = load(root / "settings.toml"), Recorder()
+    (root / "data").symlink_to(PROJECT_ROOT / "data")
+    shutil.copy(PROJECT_ROOT / "settings.toml", root)
+    settings, recorder = load_settings(root / "settings.toml"), Recorder()
     return settings, train_here(settings, recorder), recorder
 
 
@@ -78,6 +79,6 @@ def change(folder: Path) -> Any:
 
     def rewrite(**tables: dict[str, Any]) -> Settings:
         write_settings(folder, **tables)
-        return load(folder / "settings.toml")
+        return load_settings(folder / "settings.toml")
 
     return rewrite

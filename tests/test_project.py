@@ -10,10 +10,10 @@ import mlflow
 import pytest
 import yaml
 
-from contract.settings import PROJECT
-from tests.project import run
+from contract.paths import PROJECT_ROOT
+from tests.helpers import run
 
-LOCKS = sorted((PROJECT / "requirements").glob("*.txt"))
+LOCKS = sorted((PROJECT_ROOT / "requirements").glob("*.txt"))
 
 
 def _pins(lock: Path) -> dict[str, set[str]]:
@@ -24,7 +24,7 @@ def _pins(lock: Path) -> dict[str, set[str]]:
     return pins
 
 
-def _make(*arguments: str, cwd: Path = PROJECT) -> "subprocess.CompletedProcess[str]":
+def _make(*arguments: str, cwd: Path = PROJECT_ROOT) -> "subprocess.CompletedProcess[str]":
     """Run make as from a shell, whatever make these tests were started by."""
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     return subprocess.run(
@@ -50,7 +50,7 @@ def test_a_lock_is_hashed_and_names_no_host(lock: Path) -> None:
 
 def test_the_locks_agree_and_pin_one_version_for_every_python() -> None:
     train, dev, serve = (
-        _pins(PROJECT / f"requirements/{name}.txt") for name in ("train", "dev", "serve")
+        _pins(PROJECT_ROOT / f"requirements/{name}.txt") for name in ("train", "dev", "serve")
     )
 
     for name, versions in train.items():
@@ -61,7 +61,7 @@ def test_the_locks_agree_and_pin_one_version_for_every_python() -> None:
 
 
 def test_the_serving_image_installs_no_training_library() -> None:
-    serve = _pins(PROJECT / "requirements/serve.txt")
+    serve = _pins(PROJECT_ROOT / "requirements/serve.txt")
 
     assert "onnxruntime" in serve
     unwanted = {"mlflow", "pandas", "scikit-learn", "scipy", "xgboost-cpu", "onnx", "boto3"}
@@ -69,8 +69,8 @@ def test_the_serving_image_installs_no_training_library() -> None:
 
 
 def test_conda_yaml_says_what_the_lock_says() -> None:
-    environment = yaml.safe_load((PROJECT / "conda.yaml").read_text())
-    lock = _pins(PROJECT / "requirements/train.txt")
+    environment = yaml.safe_load((PROJECT_ROOT / "conda.yaml").read_text())
+    lock = _pins(PROJECT_ROOT / "requirements/train.txt")
     *conda, pip = environment["dependencies"]
     wanted = dict(re.sub(r"\[\w+\]", "", line).split("==") for line in pip["pip"])
 
@@ -78,21 +78,21 @@ def test_conda_yaml_says_what_the_lock_says() -> None:
     for name, version in wanted.items():
         assert lock[name] == {version}, name
     # All that the training's group asks for, the CUDA-free build of xgboost under its general name.
-    group = (PROJECT / "pyproject.toml").read_text().split("train = [")[1].split("\n]")[0]
+    group = (PROJECT_ROOT / "pyproject.toml").read_text().split("train = [")[1].split("\n]")[0]
     asked = set(re.findall(r'^\s+"([a-z0-9-]+)', group, flags=re.M)) - {"xgboost-cpu"}
     assert set(wanted) == asked
 
 
 def test_one_mlflow_version() -> None:
-    for name in ("train", "tracking", "dev"):
-        assert _pins(PROJECT / f"requirements/{name}.txt")["mlflow"] == {mlflow.__version__}
+    for name in ("train", "mlflow-server", "dev"):
+        assert _pins(PROJECT_ROOT / f"requirements/{name}.txt")["mlflow"] == {mlflow.__version__}
     # Older ones have holes: CVE-2026-4137 was closed in it.
     assert tuple(map(int, mlflow.__version__.split(".")[:2])) >= (3, 11)
 
 
 def test_make_help_lists_every_target() -> None:
     shown = _make("help").stdout
-    phony = re.findall(r"^\.PHONY: (\S+)", (PROJECT / "Makefile").read_text(), flags=re.M)
+    phony = re.findall(r"^\.PHONY: (\S+)", (PROJECT_ROOT / "Makefile").read_text(), flags=re.M)
 
     assert len(phony) > 5
     for target in phony:
@@ -102,7 +102,7 @@ def test_make_help_lists_every_target() -> None:
 def test_an_installed_environment_is_not_asked_again(tmp_path: Path) -> None:
     """The stamp decides: as long as it is newer than the lock, make has nothing to do."""
     for name in ("Makefile", "requirements", "scripts"):
-        source = PROJECT / name
+        source = PROJECT_ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/.train").touch()
@@ -145,12 +145,12 @@ LINE = '    "lasso": "training.families.lasso:LassoFamily",\n'
 
 def test_a_family_is_added_with_one_file_and_one_line(folder: Path) -> None:
     """As docs/add-a-family.md tells it, in a copy of the project."""
-    guide = (PROJECT / "docs/add-a-family.md").read_text()
+    guide = (PROJECT_ROOT / "docs/add-a-family.md").read_text()
     assert LASSO in guide
     assert LINE.strip() in guide
     copy = folder / "project"
-    for name in ("contract", "training", "scripts"):
-        shutil.copytree(PROJECT / name, copy / name)
+    for name in ("contract", "training", "endpoints", "scripts"):
+        shutil.copytree(PROJECT_ROOT / name, copy / name)
     (copy / "training/families/lasso.py").write_text(LASSO)
     registry = copy / "training/families/__init__.py"
     registry.write_text(registry.read_text().replace("FAMILIES = {\n", f"FAMILIES = {{\n{LINE}"))

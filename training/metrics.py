@@ -11,7 +11,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from contract.tables import MetricName
+from contract.settings.sections import MetricName
 
 Metrics = Mapping[str, float]
 """The figures of a model on some rows, by name:

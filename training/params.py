@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sklearn.model_selection import ParameterGrid
 
 from contract.errors import FamilyError
-from contract.tables import ParamGrid, ParamValue
+from contract.settings.sections import ParamGrid, ParamValue
 
 Params = Mapping[str, ParamValue]
 """One combination: a value for each hyperparameter of the grid."""

@@ -5,8 +5,8 @@ completed by the next call, under the same version.
 """
 
 import json
+import logging
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
@@ -24,7 +24,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from contract.errors import ReleaseError
 from contract.release import (
     CHECK_FILE,
-    MANIFEST,
+    MANIFEST_FILE,
     MODEL_FILE,
     PACKED_FILE,
     PREDICTION,
@@ -32,19 +32,21 @@ from contract.release import (
     Manifest,
     Release,
     list_files,
-    read_release,
+    load_release,
 )
-from contract.settings import Settings
-from contract.store import ReleaseStore
-from training.card import card
-from training.columns import columns_of
-from training.families.base import reason_of
-from training.graph import draw
+from contract.release_store import ReleaseStore
+from contract.settings.loader import Settings
+from training.export.columns import describe_columns
+from training.export.model_card import render_model_card
+from training.export.onnx_export import export_onnx
+from training.export.parity import OnnxModel, check_parity
+from training.export.tracked_model import TrackedModel, load_tracked_model, resolve_run_id
+from training.families.base import error_summary
 from training.metrics import Metrics, eval_metrics
-from training.models import schema_of
-from training.proof import Graph, prove
-from training.sources import Source, find_run, load_source
-from training.store import Store
+from training.runs.mlflow_client import TrackingClient
+from training.runs.model_writer import infer_schema
+
+logger = logging.getLogger(__name__)
 
 CARD = "model_card.md"
 CHECK_ROWS = 20
@@ -55,14 +57,14 @@ PANDAS = "pandas<3"
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ExportedModel:
     """A model as it is released, before it has a version."""
 
-    source: Source
+    source: TrackedModel
     content: bytes
     packed: bytes
     """The same for a server."""
-    graph: Graph
+    graph: OnnxModel
     columns: list[Column]
     apart: float
     """The largest relative difference to scikit-learn's predictions."""
@@ -75,37 +77,36 @@ class Drawn:
         )
 
 
-def release(
-    settings: Settings, model: str | None = None, say: Callable[[str], None] = lambda _: None
-) -> Release:
+def release(settings: Settings, model: str | None = None) -> Release:
     """Release a tracked model; one that is released already is returned as it is.
 
     Args:
         settings: Say where it is tracked, and what the release is called and where it is kept.
         model: `runs:/<id>/model` or `models:/<name>/<version-or-alias>`; by default the winner of
             the latest training.
-        say: Is told of each step.
 
     Raises:
         ReleaseError: The model isn't one of this project's, or its ONNX form predicts otherwise.
         TrackingError: The tracking store fails, or has no such model.
     """
-    tracking = Store(settings)
-    run_id = find_run(tracking, model)
-    place = settings.path(settings.release.store)
+    tracking = TrackingClient(settings)
+    run_id = resolve_run_id(tracking, model)
+    place = settings.resolve_path(settings.release.store)
     releases = ReleaseStore(place, settings.release.model)
     registry = _Registry(tracking, settings.release.model)
     known = registry.version_of_run(run_id)
-    if known and str(known.version) in releases.versions():
-        say(f"Run {run_id} is released already")
+    if known and str(known.version) in releases.list_versions():
+        logger.info("Run %s is released already", run_id)
         registry.settle(known)
         with tempfile.TemporaryDirectory() as scratch:
-            done = releases.fetch(str(known.version), Path(scratch) / "release")
+            done = releases.download(str(known.version), Path(scratch) / "release")
     else:
-        say(f"Drawing the model of run {run_id} as ONNX")
-        drawn = _draw(load_source(tracking, run_id))
+        logger.info("Exporting the model of run %s to ONNX", run_id)
+        drawn = _draw(load_tracked_model(tracking, run_id))
         rows = sum(len(table) for table in drawn.source.tables.values())
-        say(f"Proven on {rows} rows: it differs from scikit-learn by {drawn.apart:.0e} at most")
+        logger.info(
+            "Parity checked on %d rows: the largest relative difference is %.0e", rows, drawn.apart
+        )
         entry = known or registry.create(run_id)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "release"
@@ -113,33 +114,33 @@ def release(
             registry.upload(entry, folder)
             done = releases.add(folder)
         registry.settle(entry)
-    if releases.champion() is None:
+    if releases.get_champion() is None:
         releases.promote(done.manifest.version)
     return done
 
 
-def _draw(source: Source) -> Drawn:
+def _draw(source: TrackedModel) -> ExportedModel:
     X = source.rows("train")
     try:
         content, packed = (
-            draw(source.pipeline, source.family, X, source.data.missing, packed)
+            export_onnx(source.pipeline, source.family, X, source.data.missing_values, packed)
             for packed in (False, True)
         )
-        columns = columns_of(source.pipeline, X, source.required)
+        columns = describe_columns(source.pipeline, X, source.required)
     except Exception as error:  # a pipeline of another make fails in any way
         run = source.run.info.run_id
-        raise ReleaseError(f"run {run}: can't be drawn as ONNX: {reason_of(error)}") from error
-    graph = Graph(content)
+        raise ReleaseError(f"run {run}: can't be drawn as ONNX: {error_summary(error)}") from error
+    graph = OnnxModel(content)
     tables = {name: source.rows(name) for name in source.tables}
-    apart = prove(graph, Graph(packed, columns), source.pipeline, tables, columns)
-    return Drawn(source, content, packed, graph, columns, apart)
+    apart = check_parity(graph, OnnxModel(packed, columns), source.pipeline, tables, columns)
+    return ExportedModel(source, content, packed, graph, columns, apart)
 
 
-def _write(drawn: Drawn, settings: Settings, entry: ModelVersion, folder: Path) -> None:
+def _write(drawn: ExportedModel, settings: Settings, entry: ModelVersion, folder: Path) -> None:
     """Write the release's folder, the manifest last."""
     source = drawn.source
     signature = ModelSignature(
-        schema_of(*(source.rows(name) for name in ("train", "val"))),
+        infer_schema(*(source.rows(name) for name in ("train", "val"))),
         Schema([TensorSpec(np.dtype(np.float32), (-1,), PREDICTION)]),
     )
     mlflow.onnx.save_model(
@@ -159,29 +160,29 @@ def _write(drawn: Drawn, settings: Settings, entry: ModelVersion, folder: Path) 
     manifest = Manifest(
         model=settings.release.model,
         version=str(entry.version),
-        created=created.isoformat(timespec="seconds"),
+        created_at=created.isoformat(timespec="seconds"),
         run_id=run.info.run_id,
         family=run.data.params["family"],
         params=params,
-        validation=drawn.metrics("val"),
-        test=drawn.metrics("test") if "test" in source.tables else None,
+        validation_metrics=drawn.metrics("val"),
+        test_metrics=drawn.metrics("test") if "test" in source.tables else None,
         data_digest=source.parent.data.tags["data.digest"],
         git_commit=source.parent.data.tags.get(MLFLOW_GIT_COMMIT),
         mlflow_version=version_of("mlflow"),
         label=data.label,
-        missing=data.missing,
+        missing_values=data.missing_values,
         columns=tuple(drawn.columns),
         files=list_files(folder),
     )
     (folder / CARD).write_text(
-        card(manifest, {name: len(table) for name, table in source.tables.items()})
+        render_model_card(manifest, {name: len(table) for name, table in source.tables.items()})
     )
     manifest = manifest.model_copy(update={"files": list_files(folder)})
-    (folder / MANIFEST).write_bytes(manifest.to_bytes())
-    read_release(folder)
+    (folder / MANIFEST_FILE).write_bytes(manifest.to_bytes())
+    load_release(folder)
 
 
-def _check_rows(drawn: Drawn) -> str:
+def _check_rows(drawn: ExportedModel) -> str:
     """Return some rows with their predictions, for a deployment to try before it goes live."""
     X = drawn.source.rows("val").head(CHECK_ROWS)
     rows = json.loads(X.to_json(orient="records", double_precision=15))
@@ -205,7 +206,7 @@ def _plain(text: str) -> bool | int | float | str | None:
 class _Registry:
     """The model's versions in MLflow's registry."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: TrackingClient, name: str) -> None:
         self._store, self._client, self._name = store, store.client, name
 
     def version_of_run(self, run_id: str) -> ModelVersion | None:

@@ -11,8 +11,9 @@ from benchmarks.client import request, send
 from benchmarks.growth import longer, wider
 from benchmarks.measure import BenchmarkError, measure
 from benchmarks.servers import running, servers
-from contract.settings import PROJECT, load
-from tests.project import run
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import load_settings
+from tests.helpers import run
 from tests.serving.server import build_release
 
 
@@ -42,8 +43,10 @@ def test_the_peers_train_the_same_combinations(folder: Path) -> None:
 
 
 def test_tables_grow_by_noisy_copies() -> None:
-    settings = load(PROJECT / "settings.toml")
-    table = pd.read_csv(PROJECT / "data/train.csv", keep_default_na=False, na_values=["NA", ""])
+    settings = load_settings(PROJECT_ROOT / "settings.toml")
+    table = pd.read_csv(
+        PROJECT_ROOT / "data/train.csv", keep_default_na=False, na_values=["NA", ""]
+    )
 
     long, wide = longer(table, 3, settings), wider(table, 3, settings)
 

@@ -7,10 +7,21 @@ from typing import Any
 import pytest
 
 from contract.errors import ReleaseError
-from contract.release import MANIFEST, Column, Manifest, Profile, list_files, read_release
+from contract.release import (
+    MANIFEST_FILE,
+    Column,
+    ColumnProfile,
+    Manifest,
+    list_files,
+    load_release,
+)
 
 COLUMN = Column(
-    name="Rooms", type="long", role="number", required=True, profile=Profile(missing=0.0)
+    name="Rooms",
+    type="long",
+    role="number",
+    required=True,
+    profile=ColumnProfile(missing_fraction=0.0),
 )
 
 
@@ -23,31 +34,31 @@ def write_release(folder: Path, version: str = "1", content: bytes = b"a graph")
     manifest = Manifest(
         model="houses",
         version=version,
-        created="2026-01-01T00:00:00+00:00",
+        created_at="2026-01-01T00:00:00+00:00",
         run_id="r",
         family="ridge",
         params={"alpha": 1},
-        validation={"RMSE": 1.0},
-        test=None,
+        validation_metrics={"RMSE": 1.0},
+        test_metrics=None,
         data_digest="d",
         git_commit=None,
         mlflow_version="3",
         label="Price",
-        missing=("NA",),
+        missing_values=("NA",),
         columns=(COLUMN,),
         files=list_files(folder),
     )
-    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    (folder / MANIFEST_FILE).write_bytes(manifest.to_bytes())
     return folder
 
 
 def change(folder: Path, **fields: Any) -> None:
-    file = folder / MANIFEST
+    file = folder / MANIFEST_FILE
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
 def test_a_release_is_read_with_all_its_files(tmp_path: Path) -> None:
-    release = read_release(write_release(tmp_path / "r"))
+    release = load_release(write_release(tmp_path / "r"))
 
     assert release.files == {
         "model.onnx": b"a graph",
@@ -60,7 +71,7 @@ def test_a_release_is_read_with_all_its_files(tmp_path: Path) -> None:
 def test_what_mlflow_adds_on_download_is_no_stranger(tmp_path: Path) -> None:
     (write_release(tmp_path / "r") / "registered_model_meta").write_text("")
 
-    assert read_release(tmp_path / "r").name == "houses version 1"
+    assert load_release(tmp_path / "r").name == "houses version 1"
 
 
 def _tamper(folder: Path) -> str:
@@ -91,7 +102,7 @@ def _link(folder: Path) -> str:
 
 
 def _foreign(folder: Path) -> str:
-    (folder / MANIFEST).unlink()
+    (folder / MANIFEST_FILE).unlink()
     (folder / "MLmodel").write_text(
         "flavors:\n  python_function:\n    a: b\n  sklearn:\n    c: d\n"
     )
@@ -109,7 +120,7 @@ def _future(folder: Path) -> str:
 
 
 def _no_json(folder: Path) -> str:
-    (folder / MANIFEST).write_bytes(b"\xff{")
+    (folder / MANIFEST_FILE).write_bytes(b"\xff{")
     return "Invalid JSON"
 
 
@@ -121,7 +132,7 @@ def test_a_release_that_is_not_whole_is_refused_by_name(tmp_path: Path, damage: 
     reason = damage(folder)
 
     with pytest.raises(ReleaseError) as error:
-        read_release(folder)
+        load_release(folder)
 
     assert reason in str(error.value)
     assert "\n" not in str(error.value)

@@ -4,16 +4,17 @@ import pytest
 from pydantic import ValidationError
 
 from contract.errors import SettingsError
-from contract.settings import PROJECT, load
-from tests.project import write_settings
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import load_settings
+from tests.helpers import write_settings
 
 
 def test_the_projects_settings_are_read_and_frozen() -> None:
-    settings = load()
+    settings = load_settings()
 
     assert settings.data.label == "SalePrice"
-    assert len(settings.data.none_is_a_category) == 14
-    assert settings.root == PROJECT
+    assert len(settings.data.missing_as_category) == 14
+    assert settings.root == PROJECT_ROOT
     with pytest.raises(ValidationError):
         settings.data.label = "other"  # type: ignore[misc]
 
@@ -25,10 +26,16 @@ def test_the_projects_settings_are_read_and_frozen() -> None:
         ({"trainning": {"seed": 1}}, "trainning: unknown setting; did you mean training?"),
         ({"data": {"seed": "42"}}, "data.seed: input should be a valid integer, not '42'"),
         ({"data": {"seed": 1.5}}, "data.seed: input should be a valid integer"),
-        ({"data": {"validation_share": 1.5}}, "data.validation_share: input should be less than 1"),
-        ({"data": {"codes": "MSSubClass"}}, "data.codes: input should be a valid array"),
-        ({"data": {"missing": ["-999"]}}, "data.missing: value error, a number can't stand for a"),
-        ({"features": {"neighbours": 0}}, "features.neighbours: input should be greater than"),
+        (
+            {"data": {"validation_fraction": 1.5}},
+            "data.validation_fraction: input should be less than 1",
+        ),
+        ({"data": {"codes": "MSSubClass"}}, "data.categorical: input should be a valid array"),
+        (
+            {"data": {"missing_values": ["-999"]}},
+            "data.missing_values: value error, a number can't stand for a",
+        ),
+        ({"features": {"n_neighbors": 0}}, "features.neighbours: input should be greater than"),
         (
             {"training": {"metric": "MAE"}},
             "training.metric: input should be 'RMSE', 'MAPE' or 'R2'",
@@ -43,7 +50,7 @@ def test_a_wrong_setting_is_one_line_that_names_its_key(
     file = write_settings(tmp_path, **changes)
 
     with pytest.raises(SettingsError) as caught:
-        load(file)
+        load_settings(file)
 
     assert str(caught.value).startswith(f"settings.toml: {message}")
     assert "\n" not in str(caught.value)
@@ -53,16 +60,16 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text('[data]\ntrain = "a.csv"')
 
     with pytest.raises(SettingsError, match=r"data\.label: is not set"):
-        load(tmp_path / "settings.toml")
+        load_settings(tmp_path / "settings.toml")
 
 
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text("[data\n")
 
     with pytest.raises(SettingsError, match="not readable as TOML"):
-        load(tmp_path / "settings.toml")
+        load_settings(tmp_path / "settings.toml")
     with pytest.raises(SettingsError, match="no such file"):
-        load(tmp_path / "other.toml")
+        load_settings(tmp_path / "other.toml")
 
 
 def test_the_environment_wins_over_the_file(
@@ -70,17 +77,17 @@ def test_the_environment_wins_over_the_file(
 ) -> None:
     file = write_settings(tmp_path)
     monkeypatch.setenv("STACK_DATA__LABEL", "Price")
-    monkeypatch.setenv("STACK_FEATURES__NEIGHBOURS", "7")
+    monkeypatch.setenv("STACK_FEATURES__N_NEIGHBORS", "7")
     monkeypatch.setenv("STACK_TRAINING__FAMILIES", '["xgboost", "ridge"]')
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5999")
 
-    settings = load(file)
+    settings = load_settings(file)
 
     assert settings.data.label == "Price"
     assert settings.data.id == "Id"  # the table's other keys stay
-    assert settings.features.neighbours == 7
+    assert settings.features.n_neighbors == 7
     assert settings.training.families == ("xgboost", "ridge")
-    assert settings.store_uri == "http://127.0.0.1:5999"
+    assert settings.tracking_uri == "http://127.0.0.1:5999"
 
 
 @pytest.mark.parametrize(
@@ -89,12 +96,12 @@ def test_the_environment_wins_over_the_file(
         ("STACK_DATA__LABL", "x", "environment: STACK_DATA__LABL: unknown setting; did you mean"),
         ("STACK_DTA__LABEL", "x", "environment: STACK_DTA__LABEL: unknown setting; did you mean"),
         (
-            "STACK_FEATURES__NEIGHBOURS",
+            "STACK_FEATURES__N_NEIGHBORS",
             "x",
-            "environment: STACK_FEATURES__NEIGHBOURS: input should",
+            "environment: STACK_FEATURES__N_NEIGHBORS: input should",
         ),
         (
-            "STACK_DATA__CODES",
+            "STACK_DATA__CATEGORICAL",
             "a,b",
             "environment: STACK_DATA...: can't be read; a list is written",
         ),
@@ -107,7 +114,7 @@ def test_a_wrong_variable_is_named(
     monkeypatch.setenv(name, value)
 
     with pytest.raises(SettingsError) as caught:
-        load(file)
+        load_settings(file)
 
     assert str(caught.value).startswith(message)
 
@@ -118,12 +125,12 @@ def test_other_programs_variables_are_left_alone(
     file = write_settings(tmp_path)
     monkeypatch.setenv("STACK_ROOT", "/somewhere")  # Haskell's
 
-    assert load(file).data.id == "Id"
+    assert load_settings(file).data.id == "Id"
 
 
 def test_relative_paths_start_at_the_settings_folder(tmp_path: Path) -> None:
-    settings = load(write_settings(tmp_path))
+    settings = load_settings(write_settings(tmp_path))
 
-    assert settings.path("data/train.csv") == str(tmp_path / "data/train.csv")
-    assert settings.path("s3://bucket/train.csv") == "s3://bucket/train.csv"
-    assert settings.store_uri == f"sqlite:///{tmp_path}/.local/mlflow.db"
+    assert settings.resolve_path("data/train.csv") == str(tmp_path / "data/train.csv")
+    assert settings.resolve_path("s3://bucket/train.csv") == "s3://bucket/train.csv"
+    assert settings.tracking_uri == f"sqlite:///{tmp_path}/.local/mlflow.db"

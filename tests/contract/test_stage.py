@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from contract.errors import SettingsError
-from contract.settings import PROJECT, Settings, load
-from tests.project import environment_for, write_settings
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import Settings, load_settings
+from tests.helpers import environment_for, write_settings
 
 EMAIL = {"alarm_email": "team@example.com"}
 
@@ -17,16 +18,18 @@ EMAIL = {"alarm_email": "team@example.com"}
 def _settings(tmp_path: Path, infra: dict[str, Any], **stages: dict[str, Any]) -> Settings:
     common = {"project": "prices", "region": "eu-central-1", **infra}
     tables = {f"stages__{name}": {"endpoint": name, **own} for name, own in stages.items()}
-    return load(write_settings(tmp_path, infra=common, **tables))
+    return load_settings(write_settings(tmp_path, infra=common, **tables))
 
 
 def test_a_stages_own_keys_win(tmp_path: Path) -> None:
-    settings = _settings(tmp_path, {"log_days": 30}, dev={}, test={"log_days": 7})
+    settings = _settings(
+        tmp_path, {"log_retention_days": 30}, dev={}, test={"log_retention_days": 7}
+    )
 
-    assert settings.of_stage().name == "dev"
-    assert settings.of_stage("dev").log_days == 30
-    assert settings.of_stage("test").log_days == 7
-    assert settings.of_stage("test").prefix == "prices-test"
+    assert settings.get_stage().name == "dev"
+    assert settings.get_stage("dev").log_retention_days == 30
+    assert settings.get_stage("test").log_retention_days == 7
+    assert settings.get_stage("test").prefix == "prices-test"
 
 
 @pytest.mark.parametrize(
@@ -36,9 +39,9 @@ def test_a_stages_own_keys_win(tmp_path: Path) -> None:
 def test_an_instances_processors_are_known_by_its_size(
     tmp_path: Path, instance: str, processors: int
 ) -> None:
-    stage = _settings(tmp_path, {}, dev={"endpoint_instance": instance}).of_stage()
+    stage = _settings(tmp_path, {}, dev={"endpoint_instance_type": instance}).get_stage()
 
-    assert stage.endpoint_processors == processors
+    assert stage.endpoint_vcpus == processors
 
 
 def test_the_environment_wins_over_the_file(
@@ -47,7 +50,7 @@ def test_the_environment_wins_over_the_file(
     monkeypatch.setenv("STACK_STAGE", "test")
     monkeypatch.setenv("STACK_STAGES__TEST__ZONES", "3")
 
-    stage = _settings(tmp_path, {}, dev={}, test={}).of_stage()
+    stage = _settings(tmp_path, {}, dev={}, test={}).get_stage()
 
     assert (stage.name, stage.zones) == ("test", 3)
 
@@ -63,10 +66,14 @@ def test_the_environment_wins_over_the_file(
         ({}, {"zones": 1}, "stages.dev.zones: input should be greater than or equal to 2, not 1"),
         ({}, {"egress": "vpn"}, "stages.dev.egress: input should be 'nat' or 'endpoints'"),
         ({}, {"egress_zones": 3}, "stages.dev.egress_zones: 3 of 2 zones can't be"),
-        ({}, {"log_days": 31}, "stages.dev.log_days: CloudWatch keeps logs for 1, 3, 5"),
-        ({}, {"tracking_cpu": 500}, "stages.dev.tracking_cpu: Fargate has 256, 512"),
-        ({}, {"tracking_memory_mb": 9999}, "stages.dev.tracking_memory_mb: Fargate has 1024"),
-        ({}, {"tracking_domain": "a.b"}, "stages.dev.certificate and tracking_domain: one needs"),
+        (
+            {},
+            {"log_retention_days": 31},
+            "stages.dev.log_retention_days: CloudWatch keeps logs for 1, 3, 5",
+        ),
+        ({}, {"mlflow_cpu": 500}, "stages.dev.mlflow_cpu: Fargate has 256, 512"),
+        ({}, {"mlflow_memory_mb": 9999}, "stages.dev.mlflow_memory_mb: Fargate has 1024"),
+        ({}, {"mlflow_domain": "a.b"}, "stages.dev.certificate and mlflow_domain: one needs"),
         ({}, {"alrm_email": "a"}, "stages.dev.alrm_email: unknown setting; did you mean alarm_"),
         ({"zons": 2}, {}, "infra.zons: unknown setting; did you mean zones?"),
         ({}, {"endpoint": "a_b"}, "stages.dev.endpoint: one would be prod-endpoint, not 'a_b'"),
@@ -77,11 +84,11 @@ def test_the_environment_wins_over_the_file(
             {
                 "production": True,
                 "egress_zones": 2,
-                "tracking_tasks": 2,
-                "endpoint_instances": 2,
-                "tracking_spot": True,
+                "mlflow_tasks": 2,
+                "endpoint_instance_count": 2,
+                "mlflow_spot": True,
             },
-            "stages.dev.tracking_spot: a production stage's tasks aren't taken away",
+            "stages.dev.mlflow_spot: a production stage's tasks aren't taken away",
         ),
     ],
 )
@@ -91,7 +98,7 @@ def test_a_wrong_setting_is_one_line(
     settings = _settings(tmp_path, infra, dev=own)
 
     with pytest.raises(SettingsError) as caught:
-        settings.of_stage()
+        settings.get_stage()
 
     assert str(caught.value).lower().startswith(f"settings.toml: {message}".lower())
     assert "\n" not in str(caught.value)
@@ -101,7 +108,7 @@ def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
     settings = _settings(tmp_path, {}, dev={}, prod={})
 
     with pytest.raises(SettingsError, match=r"stages\.prd: no such stage \(there are: dev, prod\)"):
-        settings.of_stage("prd")
+        settings.get_stage("prd")
 
 
 def test_two_stages_can_not_have_one_endpoint(tmp_path: Path) -> None:
@@ -109,17 +116,17 @@ def test_two_stages_can_not_have_one_endpoint(tmp_path: Path) -> None:
     settings = _settings(tmp_path, {}, dev=same, prod=same)
 
     with pytest.raises(SettingsError, match=r"stages\.dev and stages\.prod have the same endpoint"):
-        settings.of_stage()
+        settings.get_stage()
 
     elsewhere = {**same, "region": "eu-west-1"}
-    assert _settings(tmp_path, {}, dev=same, prod=elsewhere).of_stage().endpoint == "one-endpoint"
+    assert _settings(tmp_path, {}, dev=same, prod=elsewhere).get_stage().endpoint == "one-endpoint"
 
 
 def test_a_wrong_setting_ends_the_app_before_the_cdk_begins(tmp_path: Path) -> None:
     write_settings(tmp_path, infra={"project": "p1", "region": "frankfurt"}, stages__dev={})
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "infra"],
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         env=environment_for(tmp_path),
         capture_output=True,
         text=True,
@@ -134,9 +141,9 @@ def test_a_wrong_setting_ends_the_app_before_the_cdk_begins(tmp_path: Path) -> N
 
 def test_the_projects_own_stages_are_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACK_INFRA__ALARM_EMAIL", "team@example.com")
-    settings = load(PROJECT / "settings.toml")
+    settings = load_settings(PROJECT_ROOT / "settings.toml")
 
-    dev, prod = settings.of_stage("dev"), settings.of_stage("prod")
+    dev, prod = settings.get_stage("dev"), settings.get_stage("prod")
 
     assert (dev.production, prod.production) == (False, True)
     assert (dev.endpoint, prod.endpoint) == ("dev-endpoint", "prod-endpoint")

@@ -9,8 +9,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from contract.settings import load
-from tests.project import run, train_here
+from contract.settings.loader import load_settings
+from tests.helpers import run, train_here
 
 GRIDS: dict[str, dict[str, Any]] = {
     "training": {"families": ["ridge", "elasticnet", "xgboost"]},
@@ -37,7 +37,7 @@ def board(result: Any) -> Board:
 def go_on(folder: Path, store: str = "") -> Any:
     """Train in this process, or in another store by the command; the result as JSON."""
     if not store:
-        return train_here(load(folder / "settings.toml")).as_json()
+        return train_here(load_settings(folder / "settings.toml")).as_json()
     done = run("scripts.train", "--json", folder=folder, MLFLOW_TRACKING_URI=store)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -72,7 +72,7 @@ def worker_of(process: int) -> int:
     found = [
         one
         for one in children_of(process)
-        if b"training.fitting" in Path(f"/proc/{one}/cmdline").read_bytes()
+        if b"training.search.worker_process" in Path(f"/proc/{one}/cmdline").read_bytes()
     ]
     assert len(found) == 1
     return found[0]

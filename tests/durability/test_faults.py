@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.settings import PROJECT
-from scripts.server import answers, free_port
+from contract.paths import PROJECT_ROOT
+from endpoints.ports import find_free_port
+from scripts.local.mlflow_server import answers
 from tests.durability.grid import (
     GRIDS,
     TOTAL,
@@ -26,7 +27,7 @@ from tests.durability.grid import (
     runs,
     worker_of,
 )
-from tests.project import environment_for, start, write_settings
+from tests.helpers import environment_for, start, write_settings
 
 
 @pytest.mark.parametrize("tracked", [-1, 2])
@@ -87,7 +88,7 @@ def test_a_full_disk_is_one_line_and_what_was_finished_is_kept(
         pytest.skip("no disk of one's own here: `unshare --map-root-user` is missing or refused")
     done = subprocess.run(
         [*disk, sys.executable, "-m", "scripts.train"],
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         env=environment_for(folder),
         capture_output=True,
         text=True,
@@ -113,7 +114,7 @@ def test_a_full_disk_is_one_line_and_what_was_finished_is_kept(
 
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return find_free_port()
 
 
 class Server:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from contract.settings import PROJECT, Settings
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import Settings
 from tests.durability.grid import (
     GRIDS,
     TOTAL,
@@ -22,8 +23,8 @@ from tests.durability.grid import (
     read_until,
     runs,
 )
-from tests.project import run, start, train_here, write_settings
-from training.train import Result
+from tests.helpers import run, start, train_here, write_settings
+from training.result import TrainingResult
 
 
 @pytest.mark.parametrize("tracked", [0, 1, 5, 9])
@@ -41,7 +42,7 @@ def test_after_kill_9_only_what_is_missing_is_run(
     result = go_on(folder)
 
     assert board(result) == unbroken
-    assert result["tracked_before"] == len(before)
+    assert result["already_tracked"] == len(before)
     parents, children = runs(folder)
     assert [one.info.status for one in parents] == ["FINISHED"]
     finished = {one.info.run_id for one in children if one.info.status == "FINISHED"}
@@ -69,7 +70,7 @@ def test_a_training_killed_twice_and_before_its_end_is_whole(folder: Path, unbro
     again = go_on(folder)
 
     assert board(again) == board(result) == unbroken
-    assert again["tracked_before"] == TOTAL
+    assert again["already_tracked"] == TOTAL
     assert again["test"] == pytest.approx(result["test"], rel=1e-12)
     assert client.get_run(result["parent_run_id"]).info.status == "FINISHED"
     number = client.get_run(result["parent_run_id"]).info.experiment_id
@@ -87,7 +88,7 @@ def test_an_interrupted_training_goes_on_too(folder: Path, unbroken: Board) -> N
 
     result = go_on(folder)
 
-    assert result["tracked_before"] >= 2
+    assert result["already_tracked"] >= 2
     assert board(result) == unbroken
 
 
@@ -111,11 +112,15 @@ def test_force_trains_anew(folder: Path) -> None:
 
     again = json.loads(done.stdout)
     assert board(again) == board(first)
-    assert again["tracked_before"] == 0
+    assert again["already_tracked"] == 0
     assert again["parent_run_id"] != first["parent_run_id"]
     assert len(runs(folder)[1]) == 2 * TOTAL
     shown = subprocess.run(
-        ["make", "-n", "train", "FORCE=1"], cwd=PROJECT, capture_output=True, text=True, check=True
+        ["make", "-n", "train", "FORCE=1"],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "scripts.train --force" in shown.stdout
 
@@ -131,7 +136,7 @@ def test_other_data_or_settings_are_another_training(folder: Path, changed: str)
 
     again = go_on(folder)
 
-    assert again["tracked_before"] == 0
+    assert again["already_tracked"] == 0
     assert again["parent_run_id"] != first["parent_run_id"]
 
 
@@ -141,14 +146,14 @@ def test_a_run_that_somebody_deleted_is_done_again(folder: Path, unbroken: Board
 
     again = go_on(folder)
 
-    assert again["tracked_before"] == TOTAL - 1
+    assert again["already_tracked"] == TOTAL - 1
     assert again["parent_run_id"] == first["parent_run_id"]
     assert board(again) == unbroken
 
 
 def test_two_at_once_are_two_whole_trainings(folder: Path, unbroken: Board) -> None:
     assert _two_at_once(folder) == [sorted(unbroken)] * 2
-    assert go_on(folder)["tracked_before"] == TOTAL
+    assert go_on(folder)["already_tracked"] == TOTAL
 
 
 def test_two_at_once_never_go_on_in_the_same_run(folder: Path, unbroken: Board) -> None:
@@ -162,7 +167,7 @@ def test_two_at_once_never_go_on_in_the_same_run(folder: Path, unbroken: Board) 
 
 def test_another_machine_is_believed_until_it_is_silent(settings: Settings) -> None:
     """A run that goes on elsewhere is left alone; one that went silent is taken over."""
-    first: Result = train_here(settings)
+    first: TrainingResult = train_here(settings)
     client = MlflowClient(first.tracking_uri)
     client.update_run(first.parent_run_id, "RUNNING")
     client.set_tag(first.parent_run_id, "training.alive", f"elsewhere {int(time.time()) - 60}")
@@ -173,7 +178,7 @@ def test_another_machine_is_believed_until_it_is_silent(settings: Settings) -> N
     client.set_tag(first.parent_run_id, "training.alive", f"elsewhere {int(time.time()) - 3600}")
     taken = train_here(settings)
     assert taken.parent_run_id == first.parent_run_id
-    assert taken.tracked_before == len(first.leaderboard)
+    assert taken.already_tracked == len(first.leaderboard)
 
 
 def _is_there(process: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 
-from contract.settings import PROJECT
+from contract.paths import PROJECT_ROOT
 
 ACCOUNT = "123456789012"
 
@@ -65,7 +65,7 @@ def emulated_account(
     log = (folder / "account.log").open("w")
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tests.emulator"],
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         env={**shell, "MOTO_ACCOUNT_ID": ACCOUNT, "EMULATED_REGISTRY": registry},
         stdout=subprocess.PIPE,
         stderr=log,

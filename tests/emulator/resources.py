@@ -7,13 +7,13 @@ reference says that `Ref` does.
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
 
-from tests.emulator import network, storage, tasks, watching
-from tests.emulator.mending import mend
+from tests.emulator import monitoring, network, storage, tasks
+from tests.emulator.moto_patches import mend
 from tests.emulator.registry import add_registry
 from tests.emulator.resource import Resource
 from tests.emulator.sessions import add_sessions
 
-MODULES = (network, storage, tasks, watching)
+MODULES = (monitoring, network, storage, tasks)
 
 
 def add_resources(address: str) -> None:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from contract.settings import PROJECT
+from contract.paths import PROJECT_ROOT
 from tests.emulator.account import Account
 
 Done = subprocess.CompletedProcess[str]
@@ -23,7 +23,7 @@ def try_make(account: Account, target: str, *arguments: str, **environment: str)
 
 def cdk(account: Account, *arguments: str) -> str:
     """Run the CDK itself, as one does who knows it and not the Makefile."""
-    return _said(_run(account, [str(PROJECT / "node_modules/.bin/cdk"), *arguments]))
+    return _said(_run(account, [str(PROJECT_ROOT / "node_modules/.bin/cdk"), *arguments]))
 
 
 def _run(account: Account, command: list[str], **environment: str) -> Done:
@@ -35,7 +35,7 @@ def _run(account: Account, command: list[str], **environment: str) -> Done:
     with _alone():
         return subprocess.run(
             command,
-            cwd=PROJECT,
+            cwd=PROJECT_ROOT,
             env={**shell, **own, **account.environment, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -48,7 +48,7 @@ def _run(account: Account, command: list[str], **environment: str) -> Done:
 @contextmanager
 def _alone() -> Iterator[None]:
     """The CDK refuses to read templates while another of its processes writes some."""
-    file = PROJECT / ".local" / "cdk.lock"
+    file = PROJECT_ROOT / ".local" / "cdk.lock"
     file.parent.mkdir(exist_ok=True)
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

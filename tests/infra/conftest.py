@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from contract.names import Part, stack_name
-from contract.settings import PROJECT, load
-from contract.stage import Stage
+from contract.names import StackName, stack_name
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import load_settings
+from contract.settings.stage import Stage
 from infra.app import build
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/abc"
@@ -21,7 +22,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "prod-nat": ("prod", {"egress": "nat"}),
     "prod-certificate": (
         "prod",
-        {"certificate": CERTIFICATE, "tracking_domain": "mlflow.example.com"},
+        {"certificate_arn": CERTIFICATE, "mlflow_domain": "mlflow.example.com"},
     ),
 }
 
@@ -33,13 +34,13 @@ class Synthesised:
     stage: Stage
     folder: Path
 
-    def template(self, part: Part) -> dict[str, Any]:
+    def template(self, part: StackName) -> dict[str, Any]:
         file = self.folder / f"{stack_name(self.stage, part)}.template.json"
         return dict(json.loads(file.read_text()))
 
     def of_type(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every resource of a type, by its logical id, with all that is said of it."""
-        for part in Part:
+        for part in StackName:
             for name, resource in self.template(part)["Resources"].items():
                 if resource["Type"] == kind:
                     yield name, resource
@@ -69,7 +70,7 @@ class Synthesised:
 
     @property
     def text(self) -> str:
-        return "".join(json.dumps(self.template(part)) for part in Part)
+        return "".join(json.dumps(self.template(part)) for part in StackName)
 
 
 def listed(value: Any) -> list[Any]:
@@ -79,9 +80,9 @@ def listed(value: Any) -> list[Any]:
 
 def stage_with(name: str, changes: Mapping[str, Any]) -> Stage:
     """A stage of the project's own settings, with an address and some changes."""
-    settings = load(PROJECT / "settings.toml")
+    settings = load_settings(PROJECT_ROOT / "settings.toml")
     own = {**settings.stages[name], "alarm_email": "team@example.com", **changes}
-    return settings.model_copy(update={"stages": {name: own}}).of_stage(name)
+    return settings.model_copy(update={"stages": {name: own}}).get_stage(name)
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,12 @@ from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 
-from contract.names import Part, stack_name
-from contract.settings import PROJECT
+from contract.names import StackName, stack_name
+from contract.paths import PROJECT_ROOT
 from infra.app import build
-from infra.rights import Right, role
+from infra.policy import Statement, role
+from tests.helpers import VENV
 from tests.infra.conftest import Synthesised, stage_with
-from tests.project import VENV
 
 
 def _findings(folder: Path) -> list[str]:
@@ -57,7 +57,7 @@ def test_a_wildcard_without_a_reason_is_found(tmp_path: Path) -> None:
         "Wide",
         "Reads one bucket",
         iam.ServicePrincipal("sagemaker.amazonaws.com"),
-        [Right("Read", "its own", ["s3:GetObject"], ["arn:aws:s3:::one/key"])],
+        [Statement("Read", "its own", ["s3:GetObject"], ["arn:aws:s3:::one/key"])],
     )
     made.add_to_policy(iam.PolicyStatement(actions=["s3:*"], resources=["*"]))
 
@@ -68,7 +68,9 @@ def test_a_wildcard_without_a_reason_is_found(tmp_path: Path) -> None:
 
 
 def test_cfn_lint_passes(stack: Synthesised) -> None:
-    files = [str(stack.folder / f"{stack_name(stack.stage, part)}.template.json") for part in Part]
+    files = [
+        str(stack.folder / f"{stack_name(stack.stage, part)}.template.json") for part in StackName
+    ]
     done = subprocess.run(
         [str(VENV / "cfn-lint"), "--regions", stack.stage.region, "--", *files],
         capture_output=True,
@@ -86,11 +88,11 @@ def test_two_syntheses_are_identical(tmp_path: Path, synthesised: dict[str, Synt
     # By another process, in which sets and hashes have another order.
     subprocess.run(
         [sys.executable, "-m", "infra"],
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         env={**os.environ, **own, "CDK_OUTDIR": str(tmp_path), "PYTHONHASHSEED": "4711"},
         check=True,
     )
 
-    for part in Part:
+    for part in StackName:
         name = f"{stack_name(before.stage, part)}.template.json"
         assert (tmp_path / name).read_bytes() == (before.folder / name).read_bytes()

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from contract.names import (
-    STARTED_BY,
+    BASTION_STARTED_BY,
     EndpointAlarm,
-    Output,
-    Part,
+    StackName,
+    StackOutput,
     alarm_name,
-    image_parameter,
+    image_digest_parameter,
     stack_name,
 )
-from scripts.account import Account as Reader
+from scripts.aws.account import Account as Reader
 from tests.emulator.account import ACCOUNT, Account, emulated_account
 from tests.infra.commands import cdk, make, try_make
 from tests.infra.conftest import stage_with
@@ -42,9 +42,10 @@ def reader(account: Account, monkeypatch: pytest.MonkeyPatch) -> Reader:
 
 
 def service(account: Account, reader: Reader) -> dict[str, Any]:
-    tracking = reader.outputs(Part.TRACKING)
+    tracking = reader.outputs(StackName.MLFLOW)
     found = account.client("ecs").describe_services(
-        cluster=tracking[Output.TRACKING_CLUSTER], services=[tracking[Output.TRACKING_SERVICE]]
+        cluster=tracking[StackOutput.MLFLOW_CLUSTER],
+        services=[tracking[StackOutput.MLFLOW_SERVICE]],
     )
     return dict(found["services"][0])
 
@@ -79,13 +80,13 @@ def test_nothing_is_deployed_without_an_answer(account: Account) -> None:
 def test_dev_is_deployed(account: Account) -> None:
     said = make(account, "deploy", "ARGS=--yes --no-images")
 
-    assert f"Deployed  {', '.join(stack_name(DEV, part) for part in Part)}" in said
+    assert f"Deployed  {', '.join(stack_name(DEV, part) for part in StackName)}" in said
     assert "Artifacts s3://" in said
 
 
 def test_the_bucket_is_private_and_encrypted(account: Account, reader: Reader) -> None:
-    name, s3 = reader.outputs(Part.BASE)[Output.ARTIFACT_BUCKET], account.client("s3")
-    key = reader.outputs(Part.BASE)[Output.DATA_KEY]
+    name, s3 = reader.outputs(StackName.BASE)[StackOutput.ARTIFACT_BUCKET], account.client("s3")
+    key = reader.outputs(StackName.BASE)[StackOutput.DATA_KEY]
 
     (rule,) = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"] == {
@@ -101,7 +102,7 @@ def test_the_bucket_is_private_and_encrypted(account: Account, reader: Reader) -
 
 def test_the_roles_have_their_rights(account: Account, reader: Reader) -> None:
     iam = account.client("iam")
-    role = reader.outputs(Part.BASE)[Output.INVOKING_ROLE].rpartition("/")[2]
+    role = reader.outputs(StackName.BASE)[StackOutput.INVOKING_ROLE].rpartition("/")[2]
 
     assert iam.list_role_policies(RoleName=role)["PolicyNames"] == ["rights"]
     policy = iam.get_role_policy(RoleName=role, PolicyName="rights")["PolicyDocument"]
@@ -114,8 +115,12 @@ def test_the_roles_have_their_rights(account: Account, reader: Reader) -> None:
 
 
 def test_the_repositories_are_immutable_and_scanned(account: Account, reader: Reader) -> None:
-    uris = reader.outputs(Part.BASE)
-    for output in (Output.SERVE_REPOSITORY, Output.TRAIN_REPOSITORY, Output.TRACKING_REPOSITORY):
+    uris = reader.outputs(StackName.BASE)
+    for output in (
+        StackOutput.SERVE_REPOSITORY,
+        StackOutput.TRAIN_REPOSITORY,
+        StackOutput.MLFLOW_REPOSITORY,
+    ):
         name = uris[output].partition("/")[2]
         (found,) = account.client("ecr").describe_repositories(repositoryNames=[name])[
             "repositories"
@@ -144,21 +149,21 @@ def test_an_unchanged_one_is_not_deployed_again(account: Account) -> None:
 
 def test_plain_cdk_deploys_the_image_that_was_pushed_last(account: Account, reader: Reader) -> None:
     account.client("ssm").put_parameter(
-        Name=image_parameter(DEV), Value=DIGEST, Type="String", Overwrite=True
+        Name=image_digest_parameter(DEV), Value=DIGEST, Type="String", Overwrite=True
     )
 
     cdk(account, "deploy", "--all", "--require-approval", "never", "--method", "direct")
 
     now = service(account, reader)
-    assert now["desiredCount"] == DEV.tracking_tasks
+    assert now["desiredCount"] == DEV.mlflow_tasks
     task = account.client("ecs").describe_task_definition(taskDefinition=now["taskDefinition"])
     images = {one["image"] for one in task["taskDefinition"]["containerDefinitions"]}
-    repository = reader.outputs(Part.BASE)[Output.TRACKING_REPOSITORY]
+    repository = reader.outputs(StackName.BASE)[StackOutput.MLFLOW_REPOSITORY]
     assert images == {f"{repository}@{DIGEST}"}
 
 
 def test_a_change_is_shown_and_deployed(account: Account) -> None:
-    changed = {"STACK_INFRA__LATENCY_MS": "300"}
+    changed = {"STACK_INFRA__LATENCY_ALARM_MS": "300"}
     assert "300000" in make(account, "diff", **changed)
 
     make(account, "deploy", "ARGS=--yes --no-images", **changed)
@@ -179,8 +184,11 @@ def test_another_account_is_refused(account: Account) -> None:
 def test_production_is_deployed_beside_it(account: Account, reader: Reader) -> None:
     make(account, "deploy", "STAGE=prod", "ARGS=--yes --no-images")
 
-    base = Reader(PROD).outputs(Part.BASE)
-    assert base[Output.ARTIFACT_BUCKET] != reader.outputs(Part.BASE)[Output.ARTIFACT_BUCKET]
+    base = Reader(PROD).outputs(StackName.BASE)
+    assert (
+        base[StackOutput.ARTIFACT_BUCKET]
+        != reader.outputs(StackName.BASE)[StackOutput.ARTIFACT_BUCKET]
+    )
     databases = account.client("rds").describe_db_instances()["DBInstances"]
     protected = {one["DBInstanceIdentifier"]: one["DeletionProtection"] for one in databases}
     assert protected == {"house-prices-dev-mlflow": False, "house-prices-prod-mlflow": True}
@@ -189,7 +197,7 @@ def test_production_is_deployed_beside_it(account: Account, reader: Reader) -> N
 def test_production_is_not_destroyed(account: Account) -> None:
     protected = account.client("cloudformation")
     with pytest.raises(protected.exceptions.ClientError, match="TerminationProtection is enabled"):
-        protected.delete_stack(StackName=stack_name(PROD, Part.BASE))
+        protected.delete_stack(StackName=stack_name(PROD, StackName.BASE))
 
     done = try_make(account, "destroy", "STAGE=prod", "ARGS=--yes")
 
@@ -198,21 +206,24 @@ def test_production_is_not_destroyed(account: Account) -> None:
 
 
 def test_dev_is_taken_back_with_what_it_keeps(account: Account, reader: Reader) -> None:
-    bucket, s3 = reader.outputs(Part.BASE)[Output.ARTIFACT_BUCKET], account.client("s3")
+    bucket, s3 = reader.outputs(StackName.BASE)[StackOutput.ARTIFACT_BUCKET], account.client("s3")
     for number in range(3):
         s3.put_object(Bucket=bucket, Key="data/train.csv", Body=str(number).encode())
     s3.delete_object(Bucket=bucket, Key="data/train.csv")
 
-    forward = reader.outputs(Part.TRACKING)[Output.FORWARD_TASK]
-    cluster, ecs = reader.outputs(Part.TRACKING)[Output.TRACKING_CLUSTER], account.client("ecs")
-    subnets = reader.outputs(Part.BASE)[Output.PRIVATE_SUBNETS].split(",")
-    group = reader.outputs(Part.TRACKING)[Output.FORWARD_SECURITY_GROUP]
+    forward = reader.outputs(StackName.MLFLOW)[StackOutput.BASTION_TASK]
+    cluster, ecs = (
+        reader.outputs(StackName.MLFLOW)[StackOutput.MLFLOW_CLUSTER],
+        account.client("ecs"),
+    )
+    subnets = reader.outputs(StackName.BASE)[StackOutput.PRIVATE_SUBNETS].split(",")
+    group = reader.outputs(StackName.MLFLOW)[StackOutput.BASTION_SECURITY_GROUP]
     network = {"awsvpcConfiguration": {"subnets": subnets, "securityGroups": [group]}}
     ecs.run_task(
         cluster=cluster,
         taskDefinition=forward,
         launchType="FARGATE",
-        startedBy=STARTED_BY,
+        startedBy=BASTION_STARTED_BY,
         networkConfiguration=network,
     )
 
@@ -224,7 +235,7 @@ def test_dev_is_taken_back_with_what_it_keeps(account: Account, reader: Reader) 
     stacks = account.client("cloudformation").describe_stacks()["Stacks"]
     assert {one["StackName"] for one in stacks} == {
         "CDKToolkit",
-        *(stack_name(PROD, part) for part in Part),
+        *(stack_name(PROD, part) for part in StackName),
     }
     # Again is no harm: what is gone is gone.
     assert "Deleted house-prices-dev" in make(account, "destroy", "ARGS=--yes")

@@ -81,7 +81,10 @@ def test_a_full_instance_is_told_by_all_its_processors(stack: Synthesised) -> No
 def test_a_forecast_beyond_the_budget_is_told(stack: Synthesised) -> None:
     (budget,) = stack.properties("AWS::Budgets::Budget")
 
-    assert budget["Budget"]["BudgetLimit"] == {"Amount": stack.stage.budget_usd, "Unit": "USD"}
+    assert budget["Budget"]["BudgetLimit"] == {
+        "Amount": stack.stage.monthly_budget_usd,
+        "Unit": "USD",
+    }
     kinds = {
         one["Notification"]["NotificationType"] for one in budget["NotificationsWithSubscribers"]
     }
@@ -91,7 +94,7 @@ def test_a_forecast_beyond_the_budget_is_told(stack: Synthesised) -> None:
 def test_there_is_no_lambda(stack: Synthesised) -> None:
     kinds = {
         resource["Type"]
-        for part in ("base", "tracking", "monitoring")
+        for part in ("base", "mlflow", "monitoring")
         for resource in json.loads(
             (stack.folder / f"{stack.stage.prefix}-{part}.template.json").read_text()
         )["Resources"].values()

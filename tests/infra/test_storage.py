@@ -43,8 +43,8 @@ def test_releases_and_runs_never_expire(stack: Synthesised) -> None:
     for prefix in ("", "data/", "releases/", "runs/"):
         assert "ExpirationInDays" not in rules[prefix]
     assert "NoncurrentVersionExpiration" not in rules["releases/"]
-    assert rules["checkpoints/"]["ExpirationInDays"] == stack.stage.checkpoint_days
-    assert rules["captured/"]["ExpirationInDays"] == stack.stage.captured_days
+    assert rules["checkpoints/"]["ExpirationInDays"] == stack.stage.checkpoint_retention_days
+    assert rules["captured/"]["ExpirationInDays"] == stack.stage.captured_data_retention_days
 
 
 def test_keys_are_rotated(stack: Synthesised) -> None:
@@ -88,4 +88,4 @@ def test_logs_are_written_by_aws_services_alone(stack: Synthesised) -> None:
 
 def test_logs_are_kept_for_a_stated_time(stack: Synthesised) -> None:
     groups = stack.properties("AWS::Logs::LogGroup")
-    assert {group["RetentionInDays"] for group in groups} == {stack.stage.log_days}
+    assert {group["RetentionInDays"] for group in groups} == {stack.stage.log_retention_days}

@@ -10,8 +10,9 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from scripts.server import answers, free_port
-from tests.project import run, write_settings
+from endpoints.ports import find_free_port
+from scripts.local.mlflow_server import answers
+from tests.helpers import run, write_settings
 
 
 def of_folder(folder: Path) -> list[psutil.Process]:
@@ -29,12 +30,12 @@ def of_folder(folder: Path) -> list[psutil.Process]:
 
 @pytest.fixture
 def project(folder: Path) -> Path:
-    write_settings(folder, serving={"port": free_port(), "workers": 1})
+    write_settings(folder, serving={"port": find_free_port(), "workers": 1})
     return folder
 
 
 def test_it_does_all_of_it_and_nothing_twice(project: Path) -> None:
-    port = free_port()
+    port = find_free_port()
     try:
         first = run("scripts.pipeline", "--ui-port", str(port), folder=project)
         assert first.returncode == 0, first.stderr

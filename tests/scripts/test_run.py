@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from contract.settings import PROJECT
+from contract.paths import PROJECT_ROOT
+from endpoints.ports import find_free_port
+from scripts.local.mlflow_server import answers
 from scripts.run import _choose
-from scripts.server import answers, free_port
-from tests.project import run
+from tests.helpers import run
 
 VENV = Path(sys.executable).parent
 
 
 @pytest.fixture
 def uri() -> str:
-    return f"http://127.0.0.1:{free_port()}"
+    return f"http://127.0.0.1:{find_free_port()}"
 
 
 def test_the_conductor_starts_a_server_trains_and_leaves_nothing_running(
@@ -68,7 +69,7 @@ def test_a_server_elsewhere_that_does_not_answer_is_one_line(folder: Path) -> No
 def test_mlflow_run_works_without_the_conductor(folder: Path) -> None:
     store = f"sqlite:///{folder}/own.db"
     done = subprocess.run(
-        ["mlflow", "run", str(PROJECT), "-e", "main", "--env-manager", "local"],
+        ["mlflow", "run", str(PROJECT_ROOT), "-e", "main", "--env-manager", "local"],
         cwd=folder,
         env={
             **os.environ,

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_diabetes
 
-from contract.settings import PROJECT
-from tests.project import run, start, write_settings
+from contract.paths import PROJECT_ROOT
+from tests.helpers import run, start, write_settings
 
 PENDING = 1
 """MLflow's number for a model that is still being written."""
@@ -178,7 +178,7 @@ def test_a_terminal_gets_a_bar_with_the_best_and_the_time_left(folder: Path) -> 
     terminal, inside = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.train"],
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         env={
             **os.environ,
             "STACK_SETTINGS": str(folder / "settings.toml"),

@@ -11,14 +11,15 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from contract.settings import Settings
-from scripts.server import answers, free_port
-from tests.project import run, start, train_here
+from contract.settings.loader import Settings
+from endpoints.ports import find_free_port
+from scripts.local.mlflow_server import answers
+from tests.helpers import run, start, train_here
 
 
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return find_free_port()
 
 
 @pytest.fixture

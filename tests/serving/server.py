@@ -15,22 +15,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from contract.paths import PROJECT_ROOT
 from contract.release import (
     CHECK_FILE,
-    MANIFEST,
+    MANIFEST_FILE,
     MODEL_FILE,
     PACKED_FILE,
     Manifest,
     list_files,
 )
-from contract.settings import PROJECT, load
-from scripts.server import free_port
-from training.columns import columns_of
-from training.data import read_training, split
-from training.graph import draw
-from training.grid import Candidate, fit_grids, plan, prepare
-from training.models import schema_of
-from training.proof import Graph
+from contract.settings.loader import load_settings
+from endpoints.ports import find_free_port
+from training.data.dataset import read_training, split
+from training.export.columns import describe_columns
+from training.export.onnx_export import export_onnx
+from training.export.parity import OnnxModel
+from training.runs.model_writer import infer_schema
+from training.search.grid import Candidate, fit_grids, plan_grids, prepare_data
 
 JSON = "application/json"
 PARAMS = {"xgboost": {"n_estimators": 50, "max_depth": 4}, "ridge": {"alpha": 10}}
@@ -38,18 +39,18 @@ PARAMS = {"xgboost": {"n_estimators": 50, "max_depth": 4}, "ridge": {"alpha": 10
 
 def build_release(folder: Path, family: str) -> pd.DataFrame:
     """Fit a small model on the project's table and release it; return all rows."""
-    settings = load(PROJECT / "settings.toml")
+    settings = load_settings(PROJECT_ROOT / "settings.toml")
     parts = split(read_training(settings), settings)
-    rows = prepare(parts, settings)
-    (whole,) = [grid for grid in plan(settings) if grid.name == family]
+    rows = prepare_data(parts, settings)
+    (whole,) = [grid for grid in plan_grids(settings) if grid.name == family]
     grid = type(whole)(family, whole.family, [PARAMS[family]])
     (fit,) = fit_grids([grid], rows, 1)
     pipeline = Candidate.of(fit, grid, rows).pipeline
     graph, packed = (
-        draw(pipeline, grid.family, parts.X_train, settings.data.missing, packed)
+        export_onnx(pipeline, grid.family, parts.X_train, settings.data.missing_values, packed)
         for packed in (False, True)
     )
-    schema = schema_of(parts.X_train, parts.X_val)
+    schema = infer_schema(parts.X_train, parts.X_val)
     required = {column.name for column in schema.inputs if column.required}
 
     folder.mkdir(parents=True)
@@ -58,27 +59,27 @@ def build_release(folder: Path, family: str) -> pd.DataFrame:
     head = parts.X_val.head(20)
     check = {
         "rows": json.loads(head.to_json(orient="records")),
-        "predictions": Graph(graph).predict(head).tolist(),
+        "predictions": OnnxModel(graph).predict(head).tolist(),
     }
     (folder / CHECK_FILE).write_text(json.dumps(check))
     manifest = Manifest(
         model="house-prices",
         version="7",
-        created="2026-01-01T00:00:00+00:00",
+        created_at="2026-01-01T00:00:00+00:00",
         run_id="r",
         family=family,
         params=PARAMS[family],
-        validation=fit.metrics,
-        test=None,
+        validation_metrics=fit.metrics,
+        test_metrics=None,
         data_digest="d",
         git_commit=None,
         mlflow_version="3.17.2",
         label=settings.data.label,
-        missing=settings.data.missing,
-        columns=tuple(columns_of(pipeline, parts.X_train, required)),
+        missing_values=settings.data.missing_values,
+        columns=tuple(describe_columns(pipeline, parts.X_train, required)),
         files=list_files(folder),
     )
-    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    (folder / MANIFEST_FILE).write_bytes(manifest.to_bytes())
     return pd.concat([parts.X_train, parts.X_val])
 
 
@@ -141,7 +142,7 @@ def start(folder: Path, port: int, **settings: Any) -> "subprocess.Popen[str]":
     variables = {f"STACK_SERVING__{name.upper()}": str(value) for name, value in settings.items()}
     return subprocess.Popen(
         [sys.executable, "-m", "serving", "serve", "--model", str(folder), "--host", "127.0.0.1"],
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         env={**os.environ, "SAGEMAKER_BIND_TO_PORT": str(port), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -152,7 +153,7 @@ def start(folder: Path, port: int, **settings: Any) -> "subprocess.Popen[str]":
 @contextmanager
 def serving(folder: Path, **settings: Any) -> Iterator[Server]:
     """A server that is ready, with one worker unless the settings say otherwise."""
-    port = free_port()
+    port = find_free_port()
     process = start(folder, port, **{"workers": 1, "log_requests": False, **settings})
     server = Server(process, port)
     try:

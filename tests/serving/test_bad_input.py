@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.serving.server import Server, bits, records, serving
 
-CSV, LINES = "text/csv", "application/jsonlines"
+CSV, JSON_LINES = "text/csv", "application/jsonlines"
 MB = 2**20
 
 
@@ -44,7 +44,7 @@ def refused(server: Server, body: Any, kind: str = "application/json", **headers
 class TestBody:
     """The form of a body."""
 
-    @pytest.mark.parametrize("kind", ["application/json", CSV, LINES])
+    @pytest.mark.parametrize("kind", ["application/json", CSV, JSON_LINES])
     def test_empty(self, server: Server, kind: str) -> None:
         assert refused(server, "", kind) == "the body is empty"
         assert refused(server, " \n", kind) == "the body is empty"
@@ -124,9 +124,9 @@ class TestBody:
 
     def test_json_lines(self, server: Server, row: dict[str, Any]) -> None:
         good = json.dumps(row)
-        assert "line 2: not JSON" in refused(server, f"{good}\n{{\n", LINES)
-        assert "row 2 is not an object" in refused(server, f"{good}\n[1]\n", LINES)
-        assert "row 1 is not an object" in refused(server, "3\n", LINES)
+        assert "line 2: not JSON" in refused(server, f"{good}\n{{\n", JSON_LINES)
+        assert "row 2 is not an object" in refused(server, f"{good}\n[1]\n", JSON_LINES)
+        assert "row 1 is not an object" in refused(server, "3\n", JSON_LINES)
 
     def test_a_column_that_one_row_lacks(self, server: Server, row: dict[str, Any]) -> None:
         less = {name: value for name, value in row.items() if name != "LotArea"}
@@ -242,7 +242,7 @@ def answer_of(raw: socket.socket) -> bytes:
 
 
 def test_a_slow_client_is_not_waited_for(released: Any, row: dict[str, Any]) -> None:
-    with serving(released[0], body_seconds=1) as server:
+    with serving(released[0], body_timeout_seconds=1) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
             began = time.monotonic()
             raw.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
@@ -336,7 +336,7 @@ def test_any_json(server: Server, name: str, content: Any) -> None:
 @FUZZ
 @given(
     body=st.binary(max_size=200),
-    kind=st.sampled_from(["application/json", CSV, LINES, f"{CSV};header=absent"]),
+    kind=st.sampled_from(["application/json", CSV, JSON_LINES, f"{CSV};header=absent"]),
 )
 def test_any_bytes(server: Server, body: bytes, kind: str) -> None:
     check(server, body, kind)

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from contract.names import Image
-from contract.settings import PROJECT
+from contract.paths import PROJECT_ROOT
+from endpoints.ports import find_free_port
 from scripts.build import BUILD
-from scripts.server import free_port
-from tests.engine import ENGINE, build, engine, needs_engine
+from tests.images import ENGINE, build, engine, needs_engine
 from tests.serving.server import Server, bits, records
 
 MB = 10**6
@@ -48,7 +48,7 @@ def running(image: str, release: Path, *options: str, arguments: tuple[str, ...]
 @contextmanager
 def answering(image: str, release: Path, *options: str) -> Iterator[tuple[str, Server, float]]:
     """The same on this machine's own address; and the seconds from its start to its first 200."""
-    port = free_port()
+    port = find_free_port()
     began = time.monotonic()
     options = ("--network=host", f"--env=SAGEMAKER_BIND_TO_PORT={port}", *options)
     with running(image, release, *options, arguments=("--host", "127.0.0.1")) as name:
@@ -114,7 +114,7 @@ def test_it_is_small_and_holds_no_training_library(image: str) -> None:
 def test_it_says_where_it_comes_from(image: str) -> None:
     labels = json.loads(engine("image", "inspect", "--format", "{{json .Config.Labels}}", image))
     head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "HEAD"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
 
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
@@ -124,7 +124,7 @@ def test_it_says_where_it_comes_from(image: str) -> None:
 
 def test_a_change_of_code_keeps_the_layers_below(image: str, tmp_path: Path) -> None:
     for name in (*BUILT_FROM, "serving", "scripts", ".dockerignore"):
-        source = PROJECT / name
+        source = PROJECT_ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / name)
     with (tmp_path / "serving/app.py").open("a") as file:

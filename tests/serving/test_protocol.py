@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from contract.release import MANIFEST, Manifest
-from contract.tables import ServingSettings
+from contract.release import MANIFEST_FILE, Manifest
+from contract.settings.sections import ServingSettings
 from serving.app import App
 from tests.serving.server import Server, bits, build_release, records, serving
-from training.proof import Graph
+from training.export.parity import OnnxModel
 
-LINES = "application/jsonlines"
+JSON_LINES = "application/jsonlines"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def head(rows: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def expected(released: Any, head: pd.DataFrame) -> list[int]:
-    graph = Graph((released[0] / "model.onnx").read_bytes())
+    graph = OnnxModel((released[0] / "model.onnx").read_bytes())
     return bits(graph.predict(head).tolist())
 
 
@@ -88,7 +88,7 @@ def test_json_lines(server: Server, head: pd.DataFrame, expected: list[int], for
     rows: list[Any] = records(head) if form == "objects" else split_of(head)["data"]
     body = "\n".join(map(json.dumps, rows)) + "\n"
 
-    assert bits(server.post(body, LINES).predictions) == expected
+    assert bits(server.post(body, JSON_LINES).predictions) == expected
 
 
 def test_a_table_as_pandas_writes_it(
@@ -106,8 +106,8 @@ def test_the_answer_is_in_the_form_that_is_accepted(
     body = {"dataframe_records": records(head)}
     for accept, kind in (
         ("text/csv", "text/csv"),
-        ("application/jsonlines", LINES),
-        ("application/x-ndjson;q=0.5, text/csv;q=0.4", LINES),
+        ("application/jsonlines", JSON_LINES),
+        ("application/x-ndjson;q=0.5, text/csv;q=0.4", JSON_LINES),
         ("text/html, */*;q=0.1", "application/json"),
         ("application/*", "application/json"),
     ):
@@ -117,7 +117,7 @@ def test_the_answer_is_in_the_form_that_is_accepted(
         lines = reply.body.decode().splitlines()
         if kind == "text/csv":
             assert bits([float(line) for line in lines]) == expected
-        elif kind == LINES:
+        elif kind == JSON_LINES:
             assert bits([json.loads(line)["prediction"] for line in lines]) == expected
         else:
             assert bits(reply.predictions) == expected
@@ -126,7 +126,7 @@ def test_the_answer_is_in_the_form_that_is_accepted(
 def test_columns_that_never_lacked_a_value_are_required(
     server: Server, released: Any, head: pd.DataFrame
 ) -> None:
-    manifest = Manifest.model_validate_json((released[0] / MANIFEST).read_text())
+    manifest = Manifest.model_validate_json((released[0] / MANIFEST_FILE).read_text())
     required = [column.name for column in manifest.columns if column.required]
     assert 0 < len(required) < len(manifest.columns)
 

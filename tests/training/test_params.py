@@ -1,19 +1,19 @@
 import pytest
 
 from contract.errors import FamilyError
-from contract.settings import load
-from contract.tables import ParamGrid
-from training.grid import plan
+from contract.settings.loader import load_settings
+from contract.settings.sections import ParamGrid
 from training.params import (
     combinations,
     elasticnet_param_grid,
     ridge_param_grid,
     xgb_param_grid,
 )
+from training.search.grid import plan_grids
 
 
 def test_the_grids_have_78_combinations() -> None:
-    counts = {grid.name: len(grid.combinations) for grid in plan(load())}
+    counts = {grid.name: len(grid.combinations) for grid in plan_grids(load_settings())}
 
     assert counts == {"ridge": 6, "elasticnet": 18, "xgboost": 54}
     assert ridge_param_grid["alpha"] == elasticnet_param_grid["alpha"] == (0.1, 1, 10)

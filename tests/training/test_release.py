@@ -18,28 +18,27 @@ from mlflow import MlflowClient
 
 import training.release as module
 from contract.errors import FamilyError, ReleaseError, TrackingError
-from contract.release import Release, read_release
-from contract.settings import Settings, load
-from contract.store import ReleaseStore
-from scripts.server import free_port
-from tests.project import Recorder, environment_for, train_here, write_settings
-from training.export import TOLERANCE
-from training.proof import Graph
+from contract.release import PARITY_TOLERANCE, Release, load_release
+from contract.release_store import ReleaseStore
+from contract.settings.loader import Settings, load_settings
+from endpoints.ports import find_free_port
+from tests.helpers import Recorder, environment_for, train_here, write_settings
+from training.export.parity import OnnxModel
+from training.export.tracked_model import TrackedModel, load_tracked_model
 from training.release import release
-from training.sources import Source, load_source
-from training.store import Store
-from training.train import Result
+from training.result import TrainingResult
+from training.runs.mlflow_client import TrackingClient
 
-Ames = tuple[Settings, Result, Recorder]
+Ames = tuple[Settings, TrainingResult, Recorder]
 PLAIN_TEXT = {"PANDAS_FUTURE_INFER_STRING": "0"}
 """What pandas 2 does, which is what a release requires of MLflow's own server."""
 
 
 @pytest.fixture(scope="module")
-def released(ames: Ames) -> tuple[Settings, Release, Source]:
+def released(ames: Ames) -> tuple[Settings, Release, TrackedModel]:
     settings, _, _ = ames
     done = release(settings)
-    return settings, done, load_source(Store(settings), done.manifest.run_id)
+    return settings, done, load_tracked_model(TrackingClient(settings), done.manifest.run_id)
 
 
 def test_the_winner_is_released_and_registered(ames: Ames, released: Any) -> None:
@@ -49,27 +48,27 @@ def test_the_winner_is_released_and_registered(ames: Ames, released: Any) -> Non
 
     assert manifest.run_id == result.winner.run_id
     assert manifest.params == dict(result.winner.params)
-    assert manifest.validation == pytest.approx(result.winner.metrics, rel=1e-6)
-    assert manifest.test == pytest.approx(result.test, rel=1e-6)
-    client = MlflowClient(settings.store_uri)
+    assert manifest.validation_metrics == pytest.approx(result.winner.metrics, rel=1e-6)
+    assert manifest.test_metrics == pytest.approx(result.test_metrics, rel=1e-6)
+    client = MlflowClient(settings.tracking_uri)
     for alias in ("challenger", "champion"):
         assert client.get_model_version_by_alias("house-prices", alias).version == 1
-    store = ReleaseStore(settings.path(settings.release.store), "house-prices")
-    assert store.champion() == "1"
+    store = ReleaseStore(settings.resolve_path(settings.release.store), "house-prices")
+    assert store.get_champion() == "1"
     card = done.files["model_card.md"].decode()
-    assert result.test is not None
-    assert f"| test | 1,465 | {result.test['RMSE']:,.6g} |" in card
+    assert result.test_metrics is not None
+    assert f"| test | 1,465 | {result.test_metrics['RMSE']:,.6g} |" in card
 
 
 def test_what_mlflow_registered_is_the_release(released: Any, tmp_path: Path) -> None:
     settings, done, _ = released
-    mlflow.set_tracking_uri(settings.store_uri)
+    mlflow.set_tracking_uri(settings.tracking_uri)
 
     folder = mlflow.artifacts.download_artifacts(
         artifact_uri="models:/house-prices@champion", dst_path=str(tmp_path)
     )
 
-    assert read_release(Path(folder)).digest == done.digest
+    assert load_release(Path(folder)).digest == done.digest
 
 
 def test_a_column_says_what_it_is(released: Any) -> None:
@@ -93,7 +92,7 @@ def test_released_again_it_is_the_same(released: Any) -> None:
 
     for name in (None, run, "models:/house-prices/1", "models:/house-prices/champion"):
         assert release(settings, name).digest == done.digest
-    assert len(MlflowClient(settings.store_uri).search_model_versions()) == 1
+    assert len(MlflowClient(settings.tracking_uri).search_model_versions()) == 1
 
 
 @pytest.mark.parametrize("family", ["ridge", "elasticnet"])
@@ -111,7 +110,7 @@ def test_the_best_of_each_family_can_be_released(ames: Ames, family: str, tmp_pa
     done = release(elsewhere, f"runs:/{best.run_id}/model")
 
     assert done.manifest.family == family
-    assert done.manifest.validation == pytest.approx(best.metrics, rel=1e-5)
+    assert done.manifest.validation_metrics == pytest.approx(best.metrics, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +142,7 @@ def test_nothing_trained_is_said(settings: Settings) -> None:
 
 def test_a_row_gets_the_same_answer_alone_and_in_any_batch(released: Any) -> None:
     _, done, source = released
-    graph = Graph(done.files["model.onnx"])
+    graph = OnnxModel(done.files["model.onnx"])
     for table in source.tables:
         X = source.rows(table)
         whole = graph.predict(X)
@@ -160,7 +159,7 @@ def server(released: Any, tmp_path: Path) -> Iterator[str]:
     for name, content in done.files.items():
         (tmp_path / "release" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "release" / name).write_bytes(content)
-    port = free_port()
+    port = find_free_port()
     bin_folder = Path(sys.executable).parent
     command = ["models", "serve", "-m", str(tmp_path / "release"), "-p", str(port)]
     process = subprocess.Popen(
@@ -195,17 +194,17 @@ def test_mlflows_own_server_gives_equal_values(released: Any, server: str) -> No
         answer = json.load(response)
 
     theirs = np.array([row["prediction"] for row in answer["predictions"]], np.float32)
-    ours = Graph(done.files["model.onnx"]).predict(source.rows("val"))
+    ours = OnnxModel(done.files["model.onnx"]).predict(source.rows("val"))
     # Not to the last bit: it adds the trees up on several threads.
-    np.testing.assert_allclose(theirs, ours, rtol=TOLERANCE)
+    np.testing.assert_allclose(theirs, ours, rtol=PARITY_TOLERANCE)
 
 
 @pytest.mark.filterwarnings("ignore:The 'future.infer_string'")
 def test_a_table_as_pandas_reads_it_is_taken_by_mlflow(released: Any) -> None:
     settings, _, source = released
-    mlflow.set_tracking_uri(settings.store_uri)
+    mlflow.set_tracking_uri(settings.tracking_uri)
     model = mlflow.pyfunc.load_model("models:/house-prices@challenger")
-    file = settings.path("data/train.csv")
+    file = settings.resolve_path("data/train.csv")
     with pd.option_context("future.infer_string", False):
         rows = pd.read_csv(file, keep_default_na=False, na_values=["NA"])
 
@@ -224,16 +223,16 @@ def test_whole_numbers_with_gaps_are_imputed_alike(folder: Path) -> None:
     table["label"] = 100 + sum(10 * i * column for i, column in enumerate(numbers.values()))
     table.to_csv(folder / "train.csv", index=False, na_rep="?")
     data: dict[str, Any] = {"test": "", "test_labels": "", "label": "label", "id": ""}
-    data |= {"codes": ["whole"], "none_is_a_category": [], "missing": ["?"]}
+    data |= {"categorical": ["whole"], "missing_as_category": [], "missing_values": ["?"]}
     write_settings(folder, data=data, training={"families": ["ridge", "xgboost"]})
-    settings = load(folder / "settings.toml")
+    settings = load_settings(folder / "settings.toml")
     result = train_here(settings)
 
     for entry in {one.family: one for one in result.leaderboard}.values():
         done = release(settings, f"runs:/{entry.run_id}/model")
 
-        assert done.manifest.test is None
-        assert done.manifest.validation == pytest.approx(entry.metrics, rel=1e-5)
+        assert done.manifest.test_metrics is None
+        assert done.manifest.validation_metrics == pytest.approx(entry.metrics, rel=1e-5)
 
 
 def test_a_category_that_is_called_na_stays_one(folder: Path) -> None:
@@ -241,9 +240,9 @@ def test_a_category_that_is_called_na_stays_one(folder: Path) -> None:
     table = pd.DataFrame({"a": ["NA", "x", "y", None] * 50, "b": range(200)})
     table["label"] = 1000 + 10 * (table["a"] == "NA") + table["b"]
     table.to_csv(folder / "train.csv", index=False, na_rep="?")
-    data = {"test": "", "test_labels": "", "label": "label", "id": "", "codes": []}
-    write_settings(folder, data=data | {"none_is_a_category": [], "missing": ["?"]})
-    settings = load(folder / "settings.toml")
+    data = {"test": "", "test_labels": "", "label": "label", "id": "", "categorical": []}
+    write_settings(folder, data=data | {"missing_as_category": [], "missing_values": ["?"]})
+    settings = load_settings(folder / "settings.toml")
     train_here(settings)
 
     columns = {one.name: one for one in release(settings).manifest.columns}
@@ -272,10 +271,10 @@ def test_a_release_that_was_cut_off_is_completed(
     done = release(settings)
 
     assert done.manifest.version == "1"
-    store = ReleaseStore(settings.path(settings.release.store), "house-prices")
-    assert store.versions() == ["1"]
-    assert store.champion() == "1"
-    client = MlflowClient(settings.store_uri)
+    store = ReleaseStore(settings.resolve_path(settings.release.store), "house-prices")
+    assert store.list_versions() == ["1"]
+    assert store.get_champion() == "1"
+    client = MlflowClient(settings.tracking_uri)
     assert set(client.get_registered_model("house-prices").aliases) == {"challenger", "champion"}
 
 
@@ -285,29 +284,32 @@ def test_a_second_release_challenges_the_champion(settings: Settings) -> None:
 
     second = release(settings, f"runs:/{result.leaderboard[1].run_id}/model")
 
-    aliases = MlflowClient(settings.store_uri).get_registered_model("house-prices").aliases
+    aliases = MlflowClient(settings.tracking_uri).get_registered_model("house-prices").aliases
     assert second.manifest.version == "2"
     assert aliases == {"champion": 1, "challenger": 2}
-    store = ReleaseStore(settings.path(settings.release.store), "house-prices")
-    assert store.champion() == "1"
+    store = ReleaseStore(settings.resolve_path(settings.release.store), "house-prices")
+    assert store.get_champion() == "1"
 
 
 def test_a_graph_that_predicts_otherwise_is_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_here(settings)
-    right = Graph.predict
+    right = OnnxModel.predict
 
-    def wrong(self: Graph, X: pd.DataFrame) -> Any:
+    def wrong(self: OnnxModel, X: pd.DataFrame) -> Any:
         predictions = right(self, X)
         predictions[3] *= 1.0001
         return predictions
 
-    monkeypatch.setattr(Graph, "predict", wrong)
+    monkeypatch.setattr(OnnxModel, "predict", wrong)
     with pytest.raises(ReleaseError, match="row 4 of train: ONNX predicts"):
         release(settings)
-    assert ReleaseStore(settings.path(settings.release.store), "house-prices").versions() == []
-    assert MlflowClient(settings.store_uri).search_model_versions() == []
+    assert (
+        ReleaseStore(settings.resolve_path(settings.release.store), "house-prices").list_versions()
+        == []
+    )
+    assert MlflowClient(settings.tracking_uri).search_model_versions() == []
 
 
 def test_a_family_that_cannot_be_released_fails_before_anything_is_fitted(
@@ -320,8 +322,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from training.families import FAMILIES
 import training.families.ridge as ridge
 from training.families.base import Family
-from training.grid import FamilyGrid
-from training.export import check_export
+from training.search.grid import FamilyGrid
+from training.search.export_check import check_export
 
 class Own(Family):
     grid = {"alpha": (1.0,)}

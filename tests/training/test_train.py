@@ -14,14 +14,15 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import ElasticNet, Ridge
 from xgboost import XGBRegressor
 
-from contract.settings import PROJECT, Settings, load
-from tests.project import Recorder, train_here, write_settings
-from training.data import read_training, split
-from training.grid import plan, prepare
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import Settings, load_settings
+from tests.helpers import Recorder, train_here, write_settings
+from training.data.dataset import read_training, split
 from training.metrics import eval_metrics
-from training.train import Result
+from training.result import TrainingResult
+from training.search.grid import plan_grids, prepare_data
 
-Ames = tuple[Settings, Result, Recorder]
+Ames = tuple[Settings, TrainingResult, Recorder]
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ def test_every_combination_is_a_finished_run_below_one_parent(
 
 def test_a_run_says_what_was_trained_on_what_by_which_code(children: list[Run]) -> None:
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True
+        ["git", "rev-parse", "HEAD"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
     for run in children:
         assert set(run.data.metrics) >= {"RMSE", "MAPE", "R2", "fit_seconds"}
@@ -83,7 +84,7 @@ def test_every_model_predicts_from_raw_rows_what_its_metrics_came_from(
     """All 78: the rows as plain pandas reads them, asked through MLflow."""
     settings, result, _ = ames
     parts = split(read_training(settings), settings)
-    raw = pd.read_csv(PROJECT / "data/train.csv").loc[parts.X_val.index]
+    raw = pd.read_csv(PROJECT_ROOT / "data/train.csv").loc[parts.X_val.index]
     raw = raw.drop(columns=["Id", "SalePrice"])
     metrics = {entry.run_id: entry.metrics for entry in result.leaderboard}
     for run in children:
@@ -146,8 +147,8 @@ def test_the_parent_holds_the_leaderboard_the_settings_and_the_code(
     settings = json.loads(_artifact(parent, "settings.json").read_text())
     assert settings["data"]["label"] == "SalePrice"
     code = _artifact(parent, "code")
-    for file in ("training/train.py", "training/families/ridge.py", "contract/settings.py"):
-        assert (code / file).read_text() == (PROJECT / file).read_text()
+    for file in ("training/train.py", "training/families/ridge.py", "contract/settings/loader.py"):
+        assert (code / file).read_text() == (PROJECT_ROOT / file).read_text()
 
 
 def test_the_winner_is_scored_once_on_rows_that_nothing_was_trained_on(
@@ -159,14 +160,14 @@ def test_the_winner_is_scored_once_on_rows_that_nothing_was_trained_on(
     scored = [run for run in children if "test_RMSE" in run.data.metrics]
     assert [run.info.run_id for run in scored] == [result.winner.run_id]
 
-    raw = pd.read_csv(PROJECT / "data/test.csv")
-    prices = pd.read_csv(PROJECT / "data/test_prices.csv").set_index("Id")["SalePrice"]
+    raw = pd.read_csv(PROJECT_ROOT / "data/test.csv")
+    prices = pd.read_csv(PROJECT_ROOT / "data/test_prices.csv").set_index("Id")["SalePrice"]
     model = mlflow.pyfunc.load_model(f"runs:/{result.winner.run_id}/model")
     by_hand = eval_metrics(prices[raw["Id"]], model.predict(raw))
 
-    assert result.test is not None
+    assert result.test_metrics is not None
     for name in ("RMSE", "MAPE", "R2"):
-        assert result.test[name] == pytest.approx(by_hand[name], rel=1e-9)
+        assert result.test_metrics[name] == pytest.approx(by_hand[name], rel=1e-9)
         assert scored[0].data.metrics[f"test_{name}"] == pytest.approx(by_hand[name], rel=1e-9)
         assert parent.data.metrics[f"test_{name}"] == pytest.approx(by_hand[name], rel=1e-9)
 
@@ -186,13 +187,13 @@ def test_the_figures_are_those_of_separate_fits(ames: Ames) -> None:
     """An estimator of its own for every combination, since families share work among them."""
     settings, result, _ = ames
     parts = split(read_training(settings), settings)
-    rows = prepare(parts, settings)
+    rows = prepare_data(parts, settings)
     exact, judges = (
         rows.scaler.transform(rows.X_train).astype(float),
         rows.scaler.transform(rows.X_val),
     )
     found = {entry.name: entry.metrics for entry in result.leaderboard}
-    for grid in plan(settings):
+    for grid in plan_grids(settings):
         for params in grid.combinations:
             if grid.name == "ridge":
                 peer = Ridge(**params).fit(exact, rows.y_train).predict(judges)
@@ -224,14 +225,18 @@ def test_models_of_an_odd_table_predict_what_their_metrics_came_from(tmp_path: P
     rows.to_csv(tmp_path / "odd.csv", index=False, na_rep="-")
     data = {"train": "odd.csv", "test": "", "test_labels": "", "label": "y", "id": ""}
     missing = ["-", "?"]
-    columns = {"codes": ["code", "code"], "none_is_a_category": ["<kind>"], "missing": missing}
+    columns = {
+        "categorical": ["code", "code"],
+        "missing_as_category": ["<kind>"],
+        "missing": missing,
+    }
     file = write_settings(
         tmp_path,
         data=data | columns,
         training={"families": ["ridge", "xgboost"]},
         grids__xgboost={"n_estimators": [20], "max_depth": [2, 3]},
     )
-    settings = load(file)
+    settings = load_settings(file)
 
     result = train_here(settings)
 

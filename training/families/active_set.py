@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from training.families.linear import Centred
+from training.families.linear import CenteredRows
 
 GUESSES = 20
 """How many are tried; one to three were enough for the houses, at every penalty and width tried."""
@@ -20,10 +20,10 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-class ActiveSet:
+class ActiveSetSolver:
     """Finds the w of the least |y - Xw|^2 / 2 + l1 |w|_1 + l2 |w|^2 / 2 for some rows."""
 
-    def __init__(self, rows: Centred) -> None:
+    def __init__(self, rows: CenteredRows) -> None:
         """Multiply the rows once for all penalties."""
         X = self._X = rows.X
         self.tall = X.shape[0] > X.shape[1]

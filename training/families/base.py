@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from contract.tables import ParamGrid
-from training.features import Matrix, Vector
+from contract.settings.sections import ParamGrid
+from training.data.features import Matrix, Vector
 from training.params import Params
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Fit:
     """What it took; of work that combinations share, a share."""
 
 
-def reason_of(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """Return what a library says of a value, in one line and without its own source's place."""
     text = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", str(error).strip())
     lines = text.splitlines()

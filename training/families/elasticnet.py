@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.linear_model import ElasticNet
 
-from training.families.active_set import ActiveSet
+from training.data.features import Matrix, Vector
+from training.families.active_set import ActiveSetSolver
 from training.families.base import Family, Fit, Regressor
-from training.families.linear import Centred, by_intercept, draw_linear, part
-from training.features import Matrix, Vector
+from training.families.linear import CenteredRows, group_by_intercept, linear_to_onnx, part
 from training.params import Params, elasticnet_param_grid
 
 if TYPE_CHECKING:
@@ -35,17 +35,17 @@ class ElasticNetFamily(Family):
 
     def to_onnx(self, model: Regressor, columns: int) -> "ModelProto":
         """Return a fitted ElasticNet as an ONNX graph."""
-        return draw_linear(model, columns)
+        return linear_to_onnx(model, columns)
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
     ) -> Iterator[Fit]:
         """Prepare the rows once with and once without an intercept."""
         shared, others = part(combinations, SHAREABLE)
-        for intercept, group in by_intercept(shared):
+        for intercept, group in group_by_intercept(shared):
             start = time.perf_counter()
-            rows = Centred.of(X, y, intercept)
-            minimum = ActiveSet(rows)
+            rows = CenteredRows.of(X, y, intercept)
+            minimum = ActiveSetSolver(rows)
             gram = minimum.products if minimum.tall else False
             share = (time.perf_counter() - start) / len(group)
             for params in group:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.features import Matrix, Vector
 from training.families.base import Regressor
-from training.features import Matrix, Vector
 from training.params import Params
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ INTERCEPT = "fit_intercept"
 
 
 @dataclass(frozen=True)
-class Centred:
+class CenteredRows:
     """Rows without their means, where an intercept is fitted; in float64.
 
     In float32 the normal equations lose half of the digits, and coordinate descent can't reach its
@@ -31,7 +31,7 @@ class Centred:
     y_mean: float
 
     @classmethod
-    def of(cls, X: Matrix, y: Vector, intercept: bool) -> "Centred":
+    def of(cls, X: Matrix, y: Vector, intercept: bool) -> "CenteredRows":
         """Centre a copy of the rows, or only copy them."""
         # By columns: coordinate descent goes through one column after the other.
         rows, labels = np.array(X, dtype=np.float64, order="F"), np.array(y, dtype=np.float64)
@@ -49,7 +49,7 @@ class Centred:
         model.n_features_in_ = len(coefficients)  # type: ignore[attr-defined]
 
 
-def by_intercept(combinations: Sequence[Params]) -> Iterator[tuple[bool, list[Params]]]:
+def group_by_intercept(combinations: Sequence[Params]) -> Iterator[tuple[bool, list[Params]]]:
     """Group combinations by whether an intercept is fitted, which scikit-learn does by default."""
     for intercept in (True, False):
         group = [one for one in combinations if bool(one.get(INTERCEPT, True)) is intercept]
@@ -65,7 +65,7 @@ def part(
     return shared, [one for one in combinations if one not in shared]
 
 
-def draw_linear(model: Regressor, columns: int) -> "ModelProto":
+def linear_to_onnx(model: Regressor, columns: int) -> "ModelProto":
     """Return a linear model as an ONNX graph, computed in float64 as scikit-learn does.
 
     In float32, as skl2onnx draws it, a row's sum would depend on how many rows are summed at once.

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from sklearn.linear_model import Ridge
 
+from training.data.features import Matrix, Vector
 from training.families.base import Family, Fit, Regressor
-from training.families.linear import Centred, by_intercept, draw_linear, part
-from training.features import Matrix, Vector
+from training.families.linear import CenteredRows, group_by_intercept, linear_to_onnx, part
 from training.params import Params, ridge_param_grid
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class RidgeFamily(Family):
 
     def to_onnx(self, model: Regressor, columns: int) -> "ModelProto":
         """Return a fitted Ridge as an ONNX graph."""
-        return draw_linear(model, columns)
+        return linear_to_onnx(model, columns)
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
@@ -44,9 +44,9 @@ class RidgeFamily(Family):
         usual = [one for one in combinations if _alpha(one) > 0]
         shared, others = part(usual, SHAREABLE)
         others += [one for one in combinations if one not in usual]
-        for intercept, group in by_intercept(shared):
+        for intercept, group in group_by_intercept(shared):
             start = time.perf_counter()
-            rows = Centred.of(X, y, intercept)
+            rows = CenteredRows.of(X, y, intercept)
             solve = _decompose(rows)
             share = (time.perf_counter() - start) / len(group)
             for params in group:
@@ -58,7 +58,7 @@ class RidgeFamily(Family):
             yield from super().fit_grid(others, X.astype(np.float64), y, seed)
 
 
-def _decompose(rows: Centred) -> Callable[[float], NDArray[np.float64]]:
+def _decompose(rows: CenteredRows) -> Callable[[float], NDArray[np.float64]]:
     """Return what gives the coefficients for an alpha.
 
     By the eigenvectors of X'X or, where there are more columns than rows, of XX', which is smaller:

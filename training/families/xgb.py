@@ -10,8 +10,8 @@ import joblib
 import numpy as np
 from xgboost import Booster, QuantileDMatrix, XGBRegressor, train
 
+from training.data.features import Matrix, Vector
 from training.families.base import Family, Fit, Regressor
-from training.features import Matrix, Vector
 from training.params import Params, xgb_param_grid
 
 if TYPE_CHECKING:

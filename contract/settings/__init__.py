@@ -1,0 +1,1 @@
+"""The settings: sections of settings.toml, the loader, and the stages on AWS."""

@@ -1,0 +1,207 @@
+"""Loading settings.toml, overridden by the environment, once and frozen.
+
+A command calls `load_settings` at its start and passes the result on; no other module reads the
+file or the environment.
+"""
+
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableVariable
+
+from contract.errors import SettingsError
+from contract.paths import PROJECT_ROOT
+from contract.settings.messages import ENV_PREFIX, explain, explain_stage, suggest
+from contract.settings.sections import (
+    DataSettings,
+    FeatureSettings,
+    ParamValue,
+    ReleaseSettings,
+    ServingSettings,
+    SettingsSection,
+    TrackingSettings,
+    TrainingSettings,
+)
+from contract.settings.stage import Stage
+
+
+class _Sections(SettingsSection):
+    data: DataSettings
+    features: FeatureSettings = FeatureSettings()
+    training: TrainingSettings = TrainingSettings()
+    grids: dict[str, dict[str, tuple[ParamValue, ...]]] = Field(default_factory=dict)
+    tracking: TrackingSettings = TrackingSettings()
+    release: ReleaseSettings = ReleaseSettings()
+    serving: ServingSettings = ServingSettings()
+    stage: str = "dev"
+    """The stage that commands act on, where they act on AWS."""
+    infra: dict[str, Any] = Field(default_factory=dict)
+    stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Both are validated by `get_stage`: who only trains on a laptop needs neither."""
+
+
+class Settings(BaseSettings, _Sections):
+    """All settings. Environment variables named STACK_<SECTION>__<KEY> override the file."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__")
+
+    _file: Path = PrivateAttr(default=PROJECT_ROOT / "settings.toml")
+
+    @property
+    def root(self) -> Path:
+        """The folder of settings.toml: relative paths start here, and .local/ is in it."""
+        return self._file.parent
+
+    def resolve_path(self, path: str) -> str:
+        """Return a path below the root where it is relative; URIs stay as they are."""
+        return path if "://" in path else str(self.root / _expand_user(path))
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow tracking URI; a relative SQLite file is below the root."""
+        scheme, separator, name = self.tracking.uri.partition(":///")
+        if scheme == "sqlite" and separator:
+            return f"sqlite:///{self.root / _expand_user(name)}"
+        return self.tracking.uri
+
+    @property
+    def masked_tracking_uri(self) -> str:
+        """The tracking URI as it may be shown: without a password."""
+        return mask_password(self.tracking.uri)
+
+    @property
+    def uses_tracking_server(self) -> bool:
+        """Whether the tracking URI is a server's address, not a local database."""
+        return self.tracking.uri.startswith(("http://", "https://"))
+
+    @property
+    def artifact_root(self) -> str:
+        """Where runs of a local store keep their artifacts, as a URI.
+
+        MLflow's own default is a folder below wherever the command was started.
+        """
+        return (self.root / ".local" / "artifacts").as_uri()
+
+    def get_stage(self, name: str = "") -> Stage:
+        """Return a stage's settings; by default of the one that `stage` names.
+
+        Raises:
+            SettingsError: There is no such stage, one of its keys is unknown, mistyped or out of
+                range, or it conflicts with another stage.
+        """
+        name = name or self.stage
+        if name not in self.stages:
+            known = ", ".join(self.stages) or "none"
+            reason = f"no such stage (defined: {known}){suggest(name, set(self.stages))}"
+            raise SettingsError(f"{self._file.name}: stages.{name}: {reason}")
+        stage = self._validate_stage(name)
+        for other, own in self.stages.items():
+            # As written: another stage need not be complete yet.
+            place = {"account": "", **self.infra, **own}
+            if other != name and all(
+                place.get(key) == getattr(stage, key) for key in ("account", "region", "endpoint")
+            ):
+                reason = f"stages.{name} and stages.{other} have the same endpoint"
+                raise SettingsError(f"{self._file.name}: {reason}, {stage.endpoint}")
+        return stage
+
+    def _validate_stage(self, name: str) -> Stage:
+        own = self.stages[name]
+        try:
+            return Stage(**{**self.infra, **own, "name": name})
+        except ValidationError as error:
+            raise SettingsError(explain_stage(error, self._file.name, name, own, Stage)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment override the file, whose content is passed to the constructor."""
+        return env_settings, init_settings
+
+
+def mask_password(uri: str) -> str:
+    """Return a URI as it may be shown or stored: `http://me:***@host`."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
+def load_settings(file: Path | None = None) -> Settings:
+    """Load the settings of this process.
+
+    Args:
+        file: The TOML file; by default what STACK_SETTINGS names, else the project's settings.toml.
+
+    Raises:
+        SettingsError: The file is missing or no TOML; a key is unknown, mistyped or out of range.
+    """
+    file = (
+        file or Path(os.environ.get(f"{ENV_PREFIX}SETTINGS") or PROJECT_ROOT / "settings.toml")
+    ).resolve()
+    _refuse_unknown_variables()
+    content = _parse_toml(file)
+    try:
+        _validate_types(content)
+        settings = Settings(**_with_mlflow_variables(content))
+    except ValidationError as error:
+        raise SettingsError(explain(error, file.name, Settings)) from None
+    except UnreadableVariable as error:
+        field = str(error).split('"')[1] if '"' in str(error) else "a variable"
+        reason = 'can\'t be parsed; a list is written as JSON, \'["a", "b"]\''
+        raise SettingsError(f"environment: {ENV_PREFIX}{field.upper()}...: {reason}") from None
+    settings._file = file
+    return settings
+
+
+def _parse_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{file}: no such file") from None
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file.name}: not valid TOML: {error}") from None
+
+
+def _validate_types(content: dict[str, Any]) -> None:
+    # Environment variables are text and so parsed leniently; the file has types, and in it "5" is
+    # no number. Strict JSON is the mode in which a list may still become a tuple.
+    try:
+        _Sections.model_validate_json(json.dumps(content, default=str), strict=True)
+    except ValidationError as error:
+        if any(finding["type"] != "missing" for finding in error.errors()):
+            raise
+
+
+def _with_mlflow_variables(content: dict[str, Any]) -> dict[str, Any]:
+    """Let MLflow's own variables, which `mlflow run` sets as well, override the file."""
+    tracking = dict(content.get("tracking") or {})
+    for key, variable in (("uri", "MLFLOW_TRACKING_URI"), ("run_id", "MLFLOW_RUN_ID")):
+        if value := os.environ.get(variable):
+            tracking[key] = value
+    return {**content, "tracking": tracking}
+
+
+def _refuse_unknown_variables() -> None:
+    known = set(Settings.model_fields)
+    for name in sorted(os.environ):
+        section = name.removeprefix(ENV_PREFIX).split("__")[0].lower()
+        # Other programs have variables of this prefix too, but none with the double underscore.
+        if name.startswith(ENV_PREFIX) and "__" in name and section not in known:
+            raise SettingsError(f"environment: {name}: unknown setting{suggest(section, known)}")
+
+
+def _expand_user(path: str) -> str:
+    # Not Path.expanduser: that one raises where there is no such user.
+    return os.path.expanduser(path)  # noqa: PTH111

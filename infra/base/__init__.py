@@ -1,0 +1,1 @@
+"""The base stack: network, storage, image repositories and roles."""

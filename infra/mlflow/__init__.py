@@ -1,0 +1,1 @@
+"""The MLflow stack: the tracking server on Fargate, and its database."""

@@ -1,0 +1,1 @@
+"""The monitoring stack: alarms, the dashboard, notifications and the budget."""

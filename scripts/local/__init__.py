@@ -1,0 +1,1 @@
+"""What the commands that act on this machine share: the local MLflow server."""

@@ -1,0 +1,1 @@
+"""The commands that act on the CloudFormation stacks of a stage."""

@@ -1,0 +1,56 @@
+"""The container engine that is there, for tests that build and run the images."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from contract.errors import StackError
+from contract.names import Image
+from contract.paths import PROJECT_ROOT
+from endpoints.container_engine import IMAGE_NAMES, find_engine
+
+
+def _engine() -> str:
+    try:
+        return find_engine()
+    except StackError:
+        return ""
+
+
+ENGINE = _engine()
+needs_engine = pytest.mark.skipif(
+    not ENGINE, reason="neither docker nor podman works here: the images are left untested"
+)
+
+
+def engine(
+    *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None
+) -> str:
+    """Run the engine and return what it says."""
+    done = subprocess.run(
+        [ENGINE, *arguments],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0 or not check, done.stderr
+    return done.stdout.strip()
+
+
+def build(image: Image) -> str:
+    """Build one of the Dockerfile's targets as `make build` does, and return its name."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.build", image],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return IMAGE_NAMES[image]

@@ -1,0 +1,1 @@
+"""Tables, the dataset that they make, and the features that are learned from it."""

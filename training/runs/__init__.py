@@ -1,0 +1,1 @@
+"""MLflow runs: one parent run per training, one child run per combination."""

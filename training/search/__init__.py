@@ -1,0 +1,1 @@
+"""The grid search: combinations planned, fitted in a worker process, and scored."""
