@@ -1,10 +1,10 @@
 # syntax=docker/dockerfile:1
-# Three images: `serve` answers with a release, `train` runs the grids, `tracking` is the MLflow
-# server. `make build` builds them.
-# What changes often comes last: a change of code rebuilds the last layers alone, in seconds.
+# Three images: `serve` serves a release, `train` runs a training, `mlflow` is the MLflow server.
+# `make build` builds them.
+# Layers that change often come last: a change of code rebuilds only these, in seconds.
 ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
 
-# --- Each one's packages, in an environment without pip ------------------------------------------
+# --- The packages of each image, in a virtual environment without pip -----------------------------
 FROM ${PYTHON} AS packages
 COPY requirements/serve.txt requirements/train.txt requirements/mlflow-server.txt /requirements/
 
@@ -13,7 +13,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --quiet --require-hashes \
         --requirement /requirements/serve.txt \
-    # What a server never loads: the C library beside Python's own, tools to make models, tests.
+    # Files that the server never loads: onnxruntime's C library, conversion tools, tests.
     && cd /opt/venv/lib/python3*/site-packages \
     && rm -rf onnxruntime/capi/libonnxruntime.so* onnxruntime/transformers onnxruntime/tools \
         onnxruntime/quantization onnxruntime/datasets numpy/f2py numpy/tests numpy/*/tests
@@ -31,7 +31,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         --requirement /requirements/mlflow-server.txt
 
 # --- The MLflow server: docker run IMAGE serve ----------------------------------------------------
-# Not root, on a root that nobody writes to: /tmp is all it needs.
+# It runs as a user other than root, on a read-only root file system: it writes to /tmp alone.
 FROM ${PYTHON} AS mlflow
 RUN useradd --system --no-create-home --home-dir /tmp --shell /usr/sbin/nologin mlflow
 COPY --from=mlflow-packages /opt/venv /opt/venv
@@ -41,7 +41,7 @@ COPY contract ./contract
 COPY mlflow_server ./mlflow_server
 RUN python -m compileall -q contract mlflow_server
 USER mlflow
-# Fargate gives a volume the rights that the folder has here.
+# Fargate gives a volume the permissions that the folder has in the image.
 VOLUME /tmp
 ENTRYPOINT ["python", "-m", "mlflow_server"]
 CMD ["serve"]
@@ -65,14 +65,14 @@ CMD ["train"]
 LABEL org.opencontainers.image.title="sagemaker-mlflow-stack train"
 
 # --- Serving: docker run IMAGE serve --------------------------------------------------------------
-# SageMaker asks that the container run as root. It is the last stage, and so the default one.
+# SageMaker requires that the container runs as root. The last stage is the default one.
 FROM ${PYTHON} AS serve
 COPY --from=serve-packages /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/stack
 COPY contract ./contract
 COPY serving ./serving
-# Compiled now: the file system is read-only later, and every start would pay for it.
+# Compiled once, not at every start: the file system is read-only at run time.
 RUN python -m compileall -q contract serving
 ENTRYPOINT ["python", "-m", "serving"]
 CMD ["serve"]

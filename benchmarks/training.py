@@ -16,7 +16,7 @@ from benchmarks.report import save, show
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import load_settings
 from endpoints.ports import find_free_port
-from scripts.local.mlflow_server import answers, server_command, server_environment
+from scripts.local.mlflow_server import is_server_healthy, server_command, server_environment
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _server(folder: Path) -> Iterator[str]:
     ) as server:
         try:
             deadline = monotonic() + 60
-            while not answers(f"http://127.0.0.1:{port}"):
+            while not is_server_healthy(f"http://127.0.0.1:{port}"):
                 if monotonic() > deadline or server.poll() is not None:
                     raise BenchmarkError("no tracking server came up")
                 sleep(0.1)

@@ -1,15 +1,15 @@
-"""The error tree: what a user can mend is a `StackError`; anything else is a defect.
+"""The exception tree: a `StackError` is an error that the user can fix; anything else is a defect.
 
 StackError
   +-- SettingsError     settings.toml or an environment variable
   +-- DataError         a table: its file, columns or rows
-  +-- FamilyError       a family of models, its grid or its parameters
+  +-- FamilyError       a model family, its grid or its parameters
   +-- TrackingError     the MLflow store or server
-  +-- WorkerError       the process that fits
+  +-- WorkerError       the worker process, which fits the models
   +-- ReleaseError      a release: its model, its files or its store
-  +-- EndpointError     an endpoint: its processes, its port or its answers
+  +-- EndpointError     an endpoint: its processes, its port or its responses
   +-- InfraError        the stacks on AWS: the CDK, CloudFormation or an account
-  +-- RequestError      what a client of an endpoint has sent (serving/errors.py)
+  +-- RequestError      a request to an endpoint (serving/errors.py)
 """
 
 
@@ -28,15 +28,15 @@ class DataError(StackError):
 
 
 class FamilyError(StackError):
-    """A family is unknown or incomplete, or its grid is empty or names a foreign parameter."""
+    """A family is unknown or incomplete, or its grid is empty or has an unknown parameter."""
 
 
 class TrackingError(StackError):
-    """The tracking store is out of reach, refuses, or doesn't hold what was asked for."""
+    """The MLflow store can't be reached, refuses a request, or lacks what was requested."""
 
 
 class WorkerError(StackError):
-    """The process that fits ended by itself; the message says how."""
+    """The worker process stopped unexpectedly; the message gives its exit code or signal."""
 
 
 class ReleaseError(StackError):
@@ -44,8 +44,8 @@ class ReleaseError(StackError):
 
 
 class EndpointError(StackError):
-    """An endpoint can't be deployed, asked or taken down; the message says where it stands."""
+    """An endpoint can't be deployed, reached or removed; the message gives its state."""
 
 
 class InfraError(StackError):
-    """The stacks on AWS can't be made, changed, read or removed; the message says which and why."""
+    """The stacks on AWS can't be created, changed, read or removed; the message gives the cause."""

@@ -1,41 +1,41 @@
-"""The names on AWS that infra/ gives and scripts/ look for."""
+"""Names on AWS that infra/ assigns and the commands look up."""
 
 from enum import StrEnum
 
 from contract.settings.stage import Stage
 
 PRODUCTION_VARIANT = "AllTraffic"
-"""The one production variant of an endpoint: a deployment may not change its name."""
+"""The production variant of every endpoint. SageMaker can't rename a variant in an update."""
 METRIC_NAMESPACE = "SageMakerMLflowStack"
-"""The namespace of our own metrics."""
+"""The CloudWatch namespace of this project's custom metrics."""
 RELEASE_CHECK_METRIC = "ReleaseCheckFailures"
-"""Answers that name a release and aren't what that release predicts."""
+"""Responses that name a release and differ from its predictions; a count."""
 
 
 class StackName(StrEnum):
-    """The stacks of a stage, in the order in which they are deployed."""
+    """The stacks of a stage, in deployment order."""
 
     BASE = "base"
-    """The network, the storage, the images' repositories and the roles."""
+    """The network, the storage, the image repositories and the roles."""
     MLFLOW = "mlflow"
     """The MLflow tracking server and its database."""
     MONITORING = "monitoring"
-    """Alarms, the dashboard, who is told, the budget."""
+    """Alarms, notifications, the dashboard and the budget."""
 
 
 class BucketPrefix(StrEnum):
-    """What the artifact bucket holds."""
+    """The prefixes of the artifact bucket."""
 
     DATA = "data/"
     RELEASES = "releases/"
     CHECKPOINTS = "checkpoints/"
     CAPTURED = "captured/"
     RUNS = "runs/"
-    """What MLflow keeps of runs."""
+    """The artifacts of MLflow's runs."""
 
 
 class Image(StrEnum):
-    """The images, which are the Dockerfile's targets, and a repository each."""
+    """The images: one target of the Dockerfile and one repository per image."""
 
     SERVE = "serve"
     TRAIN = "train"
@@ -43,7 +43,7 @@ class Image(StrEnum):
 
 
 class RoleName(StrEnum):
-    """Who may do what."""
+    """The IAM roles of a stage."""
 
     TRAINING = "training"
     SERVING = "serving"
@@ -54,15 +54,15 @@ class RoleName(StrEnum):
 
 
 class MlflowUser(StrEnum):
-    """The users that MLflow has from the start; people get theirs by `make mlflow-user`."""
+    """The MLflow users created with the server; `make mlflow-user` adds those of people."""
 
     ADMIN = "admin"
     TRAINING = "training"
-    """What training jobs are."""
+    """The user of training jobs."""
 
 
 class StackOutput(StrEnum):
-    """What a stack tells of itself; the value is CloudFormation's key."""
+    """The outputs of the stacks; the value is the key in CloudFormation."""
 
     ARTIFACT_BUCKET = "ArtifactBucket"
     LOG_BUCKET = "LogBucket"
@@ -82,8 +82,8 @@ class StackOutput(StrEnum):
     MLFLOW_CLUSTER = "MlflowCluster"
     MLFLOW_SERVICE = "MlflowService"
     MLFLOW_DATABASE = "MlflowDatabase"
-    MLFLOW_ADMIN_SECRET = "MlflowAdminSecret"  # noqa: S105 - its name, and no secret
-    MLFLOW_TRAINING_SECRET = "MlflowTrainingSecret"  # noqa: S105 - as well
+    MLFLOW_ADMIN_SECRET = "MlflowAdminSecret"  # noqa: S105 - a name, not a secret
+    MLFLOW_TRAINING_SECRET = "MlflowTrainingSecret"  # noqa: S105 - a name too
     BASTION_TASK = "BastionTask"
     BASTION_SECURITY_GROUP = "BastionSecurityGroup"
     NOTIFICATION_TOPIC = "NotificationTopic"
@@ -105,20 +105,20 @@ ROLE_OUTPUTS = {
 
 
 class EndpointAlarm(StrEnum):
-    """The alarms that may turn a deployment back; they are there before the endpoint is."""
+    """The alarms that can roll back a deployment; they are created before the endpoint."""
 
     ERRORS = "5xx"
     LATENCY = "latency"
     RELEASE_CHECK = "release-check"
 
 
-def stack_name(stage: Stage, part: StackName) -> str:
+def stack_name(stage: Stage, stack: StackName) -> str:
     """Return a stack's name: `house-prices-dev-base`."""
-    return f"{stage.prefix}-{part}"
+    return f"{stage.prefix}-{stack}"
 
 
 def repository_name(stage: Stage, image: Image) -> str:
-    """Return the name of an image's repository: `house-prices-dev/serve`."""
+    """Return the name of an image's ECR repository: `house-prices-dev/serve`."""
     return f"{stage.prefix}/{image}"
 
 
@@ -128,19 +128,21 @@ def alarm_name(stage: Stage, alarm: EndpointAlarm) -> str:
 
 
 def image_digest_parameter(stage: Stage) -> str:
-    """Return the name of the SSM parameter that holds the digest of the tracking host's image.
+    """Return the name of the SSM parameter that holds the digest of the MLflow image.
 
-    It says NO_IMAGE until one was pushed.
+    Its value is NO_IMAGE until the first image is pushed.
     """
     return f"/{stage.prefix}/mlflow-image"
 
 
 NO_IMAGE = "none"
 PORT_FORWARDING_DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"
-"""What Session Manager forwards a port by, through a task, to a host that the task can reach."""
+"""The Session Manager document that forwards a port through a task to a host that it can reach."""
 BASTION_STARTED_BY = "make"
-"""Whom ECS says that a forwarding task was started by."""
+"""The `startedBy` of a bastion task in ECS."""
 LOAD_BALANCER_IDLE_SECONDS = 120
-"""After which a load balancer closes a connection that nothing went through. What is behind it has
-to wait longer, or requests are sent into connections that are being closed (a 502).
+"""The idle timeout of the load balancer, in seconds.
+
+The keep-alive timeout of the server behind it has to be longer; otherwise the load balancer sends
+requests into connections that the server is closing, and returns a 502.
 """

@@ -1,4 +1,4 @@
-"""Where things are on disk: the project, and the folders of SageMaker's container contract."""
+"""Paths on disk: the project, and the folders of SageMaker's container contract."""
 
 from pathlib import Path
 
@@ -6,4 +6,4 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 """The checkout, or the folder of an image that the packages were copied to."""
 
 SAGEMAKER_MODEL_DIR = Path("/opt/ml/model")
-"""Where SageMaker puts the model that a serving container loads, and takes what a job has made."""
+"""Where SageMaker puts the model for a serving container, and collects that of a training job."""

@@ -1,8 +1,8 @@
-"""The release manifest: the border between training and whatever serves.
+"""The release and its manifest: the interface between training and serving.
 
-A release is a folder with an MLflow model in ONNX form and `manifest.json`, which lists every other
-file with its SHA-256. The digest of a release is that of its manifest. Whoever loads or deploys a
-release checks it here first.
+A release is a folder with an MLflow model in ONNX format and `manifest.json`, which lists every
+other file with its SHA-256. The digest of a release is that of its manifest. Every program that
+loads or deploys a release validates it with `load_release` first.
 """
 
 import hashlib
@@ -16,26 +16,33 @@ from contract.errors import ReleaseError
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
-"""The model with an input a column, as MLflow and its server take it."""
+"""The model with one input per column, as MLflow and its server need it."""
 PACKED_FILE = "packed.onnx"
-"""The same with an input a type (`Column.packed_input`), columns x rows: the one file that a server loads.
+"""The same model with one input per column type (`Column.packed_input`), shaped columns x rows.
 
-To hand over eighty inputs takes onnxruntime longer than to predict a row.
+This is the file that the server loads: onnxruntime takes longer to receive eighty inputs than to
+predict one row.
 """
 IGNORED_FILES = frozenset({"registered_model_meta"})
-"""What MLflow puts into the folder when it downloads a registered model."""
+"""Files that MLflow adds to the folder when it downloads a registered model."""
 CHECK_FILE = "check.json"
-"""Rows with their predictions, which whoever loads a release may try: `rows`, `predictions`."""
+"""Rows with their expected predictions, to check a loaded release: `rows`, `predictions`."""
 PREDICTION = "prediction"
-"""The graph's output: a float a row."""
+"""The graph's output: one float per row."""
 MISSING_INT64 = -(2**63)
-"""What stands for a missing whole number in the graph's input: int64 has no NaN."""
+"""The value of a missing integer in the graph's input: int64 has no NaN."""
 
 PARITY_TOLERANCE = 1e-5
-"""By how much a prediction may differ, relatively, between two forms of the same model."""
+"""The largest relative difference allowed between the predictions of two forms of a model."""
 
 ColumnType = Literal["long", "double", "boolean", "string"]
-ColumnRole = Literal["number", "code", "text", "optional_text"]
+ColumnRole = Literal["numeric", "numeric_category", "text_category", "text_category_with_missing"]
+"""How the pipeline treats a column.
+
+`numeric` is imputed by nearest neighbors. `numeric_category` and `text_category` are one-hot
+encoded with the most frequent category in place of a missing value; in `text_category_with_missing`
+a missing value is a category of its own.
+"""
 
 
 class _ManifestModel(BaseModel):
@@ -43,59 +50,59 @@ class _ManifestModel(BaseModel):
 
 
 class ReleaseFile(_ManifestModel):
-    """A file of a release."""
+    """A file of a release, as the manifest lists it."""
 
     path: str
-    """Relative to the release's folder, with slashes."""
+    """Relative to the release's folder, separated by slashes."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0)
     """Bytes."""
 
     @field_validator("path")
     @classmethod
-    def _refuse_paths_that_leave(cls, path: str) -> str:
+    def _check_path(cls, path: str) -> str:
         parts = PurePosixPath(path).parts
         if not parts or path.startswith("/") or ".." in parts or "\\" in path or ":" in path:
-            raise ValueError(f"a path that leaves the release's folder: {path!r}")
+            raise ValueError(f"the path is outside the release's folder: {path!r}")
         return path
 
 
 class ColumnProfile(_ManifestModel):
-    """What a column's values were in training: what live ones are compared with."""
+    """The distribution of a column's training values, as the reference for live data."""
 
     missing_fraction: float
-    """The share of rows without a value."""
+    """The share of rows whose value is missing, from 0 to 1."""
     quantiles: tuple[float, ...] = ()
-    """Of numbers: minimum, the nine deciles, maximum."""
+    """Of a numeric column: minimum, the nine deciles, maximum."""
     frequencies: Mapping[str, float] = {}
-    """Of text and codes: the share of each of the most frequent values."""
+    """Of a categorical column: the share of each of the most frequent values."""
 
 
 class Column(_ManifestModel):
     """A raw column, which is an input of the graph under the same name.
 
-    The graph takes `long` as int64 with `MISSING_INT64` for missing, `double` as float32 with NaN (as
-    float64 where the role is code), `boolean` as bool, and `string` with the empty text for
-    missing.
+    The graph's input is int64 for `long`, with `MISSING_INT64` for a missing value; float32 for
+    `double`, with NaN for a missing value (float64 where the role is `numeric_category`); bool for
+    `boolean`; and string for `string`, with the empty string for a missing value.
     """
 
     name: str = Field(min_length=1)
     type: ColumnType
     role: ColumnRole
     required: bool
-    """Whether it never lacked a value in training: a request that leaves it out is refused."""
+    """Whether no training row lacked a value; a request without the column is then refused."""
     categories: tuple[str, ...] = ()
-    """The known values of text and codes; a code as the text of its whole number."""
+    """The known categories; those of a `numeric_category` column are integers as text."""
     profile: ColumnProfile
 
     @property
     def packed_input(self) -> str:
-        """The input of the packed graph that it is a line of, in the columns' order."""
-        return "code" if (self.type, self.role) == ("double", "code") else self.type
+        """The input of the packed graph that holds this column as a row, in the columns' order."""
+        return "category" if (self.type, self.role) == ("double", "numeric_category") else self.type
 
 
 class Manifest(_ManifestModel):
-    """All that is to be known of a release by those who deploy, serve or watch it."""
+    """The description of a release, for deploying, serving and monitoring it."""
 
     manifest_version: Literal[1] = 1
     format: Literal["onnx"] = "onnx"
@@ -114,9 +121,9 @@ class Manifest(_ManifestModel):
     mlflow_version: str
     label: str
     missing_values: tuple[str, ...]
-    """The texts that stand for a missing value."""
+    """The strings that mark a missing value."""
     columns: tuple[Column, ...] = Field(min_length=1)
-    """In the order of the training table, which is that of rows without names."""
+    """In the order of the training table, which rows without column names have to follow."""
     files: tuple[ReleaseFile, ...] = Field(min_length=1)
 
     def to_bytes(self) -> bytes:
@@ -125,7 +132,7 @@ class Manifest(_ManifestModel):
 
 
 class Release(_ManifestModel):
-    """A release whose files were read and are those that its manifest lists."""
+    """A release whose files were loaded and match its manifest."""
 
     manifest: Manifest
     digest: str
@@ -134,16 +141,16 @@ class Release(_ManifestModel):
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """The name in messages: `house-prices version 3`."""
         return f"{self.manifest.model} version {self.manifest.version}"
 
 
 def list_files(folder: Path) -> tuple[ReleaseFile, ...]:
-    """Return the entries of a manifest for all files of a folder."""
-    found = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
+    """Return the manifest entries of all files of a folder."""
+    names = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
     return tuple(
         ReleaseFile(path=name, sha256=sha256_hex(content), size=len(content))
-        for name in found
+        for name in names
         if name != MANIFEST_FILE and name not in IGNORED_FILES
         for content in [(folder / name).read_bytes()]
     )
@@ -155,10 +162,14 @@ def sha256_hex(content: bytes) -> str:
 
 
 def parse_manifest(content: bytes, source: str) -> Manifest:
-    """Read a manifest.
+    """Parse a manifest.
+
+    Args:
+        content: The bytes of manifest.json.
+        source: The file's name, for the message.
 
     Raises:
-        ReleaseError: It is none, or of a version or format that is not known here.
+        ReleaseError: The content is not a manifest, or its version or format is not supported.
     """
     try:
         return Manifest.model_validate_json(content)
@@ -169,33 +180,33 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
 
 
 def load_release(folder: Path) -> Release:
-    """Read a release, and check every byte of it.
+    """Load a release and validate every file against the manifest.
 
     Raises:
-        ReleaseError: There is no manifest, a file is missing, differs or isn't listed, or a path
-            leaves the folder; the message names the file.
+        ReleaseError: There is no manifest; a file is missing, changed or not listed; or a path is
+            outside the folder. The message names the file.
     """
     root = folder.resolve()
     manifest_file = root / MANIFEST_FILE
     if not manifest_file.is_file():
-        raise ReleaseError(f"{folder}: no release: {_what_is_there(root)}")
+        raise ReleaseError(f"{folder}: not a release: {_explain_missing_manifest(root)}")
     content = manifest_file.read_bytes()
     manifest = parse_manifest(content, str(folder / MANIFEST_FILE))
-    listed = {one.path: one for one in manifest.files}
+    listed = {entry.path: entry for entry in manifest.files}
     for path in _files(root):
         name = path.relative_to(root).as_posix()
         if not path.resolve().is_relative_to(root):
-            raise ReleaseError(f"{folder}: {name} leads out of the release's folder")
+            raise ReleaseError(f"{folder}: {name} links to a file outside the release's folder")
         if name not in listed and name != MANIFEST_FILE and name not in IGNORED_FILES:
             raise ReleaseError(f"{folder}: {name} is not listed in {MANIFEST_FILE}")
-    files = {name: _read_checked(root, entry, folder) for name, entry in listed.items()}
+    files = {name: _read_verified(root, entry, folder) for name, entry in listed.items()}
     for name in (MODEL_FILE, PACKED_FILE):
         if name not in files:
-            raise ReleaseError(f"{folder}: {MANIFEST_FILE} lists no {name}")
+            raise ReleaseError(f"{folder}: {MANIFEST_FILE} doesn't list {name}")
     return Release(manifest=manifest, digest=sha256_hex(content), files=files)
 
 
-def _read_checked(root: Path, entry: ReleaseFile, folder: Path) -> bytes:
+def _read_verified(root: Path, entry: ReleaseFile, folder: Path) -> bytes:
     try:
         content = (root / entry.path).read_bytes()
     except FileNotFoundError:
@@ -203,7 +214,7 @@ def _read_checked(root: Path, entry: ReleaseFile, folder: Path) -> bytes:
     except OSError as error:
         raise ReleaseError(f"{folder}: {entry.path}: {error.strerror}") from None
     if sha256_hex(content) != entry.sha256:
-        raise ReleaseError(f"{folder}: {entry.path} differs from what {MANIFEST_FILE} says of it")
+        raise ReleaseError(f"{folder}: {entry.path} doesn't match its SHA-256 in {MANIFEST_FILE}")
     return content
 
 
@@ -211,18 +222,22 @@ def _files(root: Path) -> list[Path]:
     return [path for path in sorted(root.rglob("*")) if path.is_symlink() or not path.is_dir()]
 
 
-def _what_is_there(root: Path) -> str:
-    """Name the flavours of an MLflow model that is no release, as far as a glance at it tells."""
+def _explain_missing_manifest(root: Path) -> str:
     if not root.is_dir():
         return "no such folder"
     if not (root / "MLmodel").is_file():
         return f"no {MANIFEST_FILE} in it"
-    flavours = []
-    inside = False
-    for line in (root / "MLmodel").read_text(errors="replace").splitlines():
+    flavors = ", ".join(_list_flavors((root / "MLmodel").read_text(errors="replace"))) or "unknown"
+    return f"an MLflow model of flavor {flavors} without {MANIFEST_FILE}; release it: make release"
+
+
+def _list_flavors(mlmodel: str) -> list[str]:
+    """Return an MLflow model's flavors by the indentation of MLmodel: no YAML parser is needed."""
+    flavors = []
+    in_flavors = False
+    for line in mlmodel.splitlines():
         if not line.startswith(" "):
-            inside = line.startswith("flavors:")
-        elif inside and line.startswith("  ") and not line.startswith("   ") and ":" in line:
-            flavours.append(line.strip().split(":")[0])
-    named = ", ".join(one for one in flavours if one != "python_function") or "unknown"
-    return f"an MLflow model of flavour {named} without a {MANIFEST_FILE}; make release makes one of it"
+            in_flavors = line.startswith("flavors:")
+        elif in_flavors and line.startswith("  ") and not line.startswith("   ") and ":" in line:
+            flavors.append(line.strip().split(":")[0])
+    return [flavor for flavor in flavors if flavor != "python_function"]

@@ -1,7 +1,7 @@
 """The release store: `releases/<model>/<version>/` in a folder or in S3.
 
-A release is there once its `manifest.json` is, which is written last and never again. A
-`get_champion.json` beside the versions points to the one that is to be deployed.
+A release is in the store once its `manifest.json` is, which is written last and never overwritten.
+`champion.json` beside the versions names the version to deploy.
 """
 
 import json
@@ -23,14 +23,14 @@ from contract.release import (
     sha256_hex,
 )
 
-CHAMPION = "champion.json"
+CHAMPION_FILE = "champion.json"
 
 
 class ReleaseStore:
     """The releases of one model."""
 
     def __init__(self, uri: str, model: str) -> None:
-        """Name the place; nothing is made or asked yet.
+        """Set the location; nothing is created or read yet.
 
         Args:
             uri: A folder or an `s3://` URI.
@@ -41,14 +41,14 @@ class ReleaseStore:
         self._root: Path | CloudPath = AnyPath(uri) / model
 
     def list_versions(self) -> list[str]:
-        """Return the versions that are there whole, the latest last."""
-        with self._errors():
-            found = [
-                one.name
-                for one in (self._root.iterdir() if self._root.exists() else [])
-                if one.name.isdigit() and (one / MANIFEST_FILE).exists()
+        """Return the complete versions, the latest last."""
+        with self._translate_errors():
+            versions = [
+                folder.name
+                for folder in (self._root.iterdir() if self._root.exists() else [])
+                if folder.name.isdigit() and (folder / MANIFEST_FILE).exists()
             ]
-        return sorted(found, key=int)
+        return sorted(versions, key=int)
 
     def load_manifest(self, version: str) -> tuple[Manifest, str]:
         """Return a release's manifest and digest.
@@ -56,61 +56,62 @@ class ReleaseStore:
         Raises:
             ReleaseError: There is no such version.
         """
-        place = self._root / version / MANIFEST_FILE
-        with self._errors():
-            if not version.isdigit() or not place.exists():
+        file = self._root / version / MANIFEST_FILE
+        with self._translate_errors():
+            if not version.isdigit() or not file.exists():
                 known = ", ".join(self.list_versions()) or "none yet"
-                raise ReleaseError(f"{self.model}: no version {version} (there are: {known})")
-            content = place.read_bytes()
-        return parse_manifest(content, str(place)), sha256_hex(content)
+                raise ReleaseError(f"{self.model}: no version {version} (available: {known})")
+            content = file.read_bytes()
+        return parse_manifest(content, str(file)), sha256_hex(content)
 
     def add(self, folder: Path) -> Release:
-        """Put a release in, manifest last; the same one again is no change.
+        """Add a release, its manifest last; adding the same release again changes nothing.
 
         Raises:
-            ReleaseError: The folder is no whole release, or its version holds another one.
+            ReleaseError: The folder is not a complete release, or the store has another release of
+                the same version.
         """
         release = load_release(folder)
         target = self._root / release.manifest.version
-        with self._errors():
+        with self._translate_errors():
             if (target / MANIFEST_FILE).exists():
-                return self._same(target, release)
+                return self._require_same(target, release)
             for name, content in release.files.items():
                 _write(target / PurePosixPath(name), content)
             if not _write_once(target / MANIFEST_FILE, release.manifest.to_bytes()):
-                return self._same(target, release)
+                return self._require_same(target, release)
         return release
 
     def download(self, version: str, folder: Path) -> Release:
-        """Copy a release into a folder that isn't there yet, every file checked.
+        """Copy a release into a new folder and validate every file.
 
         Raises:
-            ReleaseError: There is no such version, or a file of it was changed.
+            ReleaseError: There is no such version, or one of its files was changed.
         """
         manifest, _ = self.load_manifest(version)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             copy = Path(scratch) / version
-            with self._errors():
-                for name in [*(one.path for one in manifest.files), MANIFEST_FILE]:
+            with self._translate_errors():
+                for name in [*(file.path for file in manifest.files), MANIFEST_FILE]:
                     (copy / name).parent.mkdir(parents=True, exist_ok=True)
                     (copy / name).write_bytes((self._root / version / name).read_bytes())
             release = load_release(copy)
-            # Another process may have put the same one there.
+            # Another process may have downloaded the same release meanwhile.
             if not folder.exists():
                 copy.rename(folder)
         return release
 
     def get_champion(self) -> str | None:
-        """Return the version that is to be deployed, None before there is one."""
-        place = self._root / CHAMPION
-        with self._errors():
-            if not place.exists():
+        """Return the version to deploy, or None if none was promoted yet."""
+        file = self._root / CHAMPION_FILE
+        with self._translate_errors():
+            if not file.exists():
                 return None
             try:
-                return str(json.loads(place.read_bytes())["version"])
+                return str(json.loads(file.read_bytes())["version"])
             except (ValueError, KeyError, TypeError):
-                raise ReleaseError(f"{place}: can't be read") from None
+                raise ReleaseError(f"{file}: can't be parsed") from None
 
     def promote(self, version: str) -> None:
         """Make a version the champion.
@@ -120,16 +121,16 @@ class ReleaseStore:
         """
         _, digest = self.load_manifest(version)
         content = json.dumps({"version": version, "sha256": digest}, indent=2) + "\n"
-        with self._errors():
-            _write(self._root / CHAMPION, content.encode())
+        with self._translate_errors():
+            _write(self._root / CHAMPION_FILE, content.encode())
 
-    def _same(self, target: Path | CloudPath, release: Release) -> Release:
+    def _require_same(self, target: Path | CloudPath, release: Release) -> Release:
         if (target / MANIFEST_FILE).read_bytes() != release.manifest.to_bytes():
-            raise ReleaseError(f"{target}: holds another release; a version is never replaced")
+            raise ReleaseError(f"{target}: contains another release; versions are never replaced")
         return release
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except ReleaseError:
@@ -137,32 +138,32 @@ class ReleaseStore:
         except OSError as error:
             raise ReleaseError(f"{self.uri}: {error.strerror or error}") from None
         except Exception as error:
-            # S3 fails in botocore's ways, which are no common tree; a folder has none of them.
+            # botocore's exceptions have no common base class; a folder raises none of them.
             if isinstance(self._root, Path):
                 raise
             raise ReleaseError(f"{self.uri}: {' '.join(str(error).split())}") from None
 
 
-def _write(place: Path | CloudPath, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    if isinstance(place, CloudPath):
-        place.write_bytes(content)
+def _write(file: Path | CloudPath, content: bytes) -> None:
+    """Write a file atomically."""
+    if isinstance(file, CloudPath):
+        file.write_bytes(content)
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    scratch = _scratch(place, content)
-    scratch.replace(place)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _write_scratch(file, content)
+    scratch.replace(file)
 
 
-def _write_once(place: Path | CloudPath, content: bytes) -> bool:
-    """Write a file unless it is there; tell whether it was written."""
-    if isinstance(place, S3Path):
-        return _put_once(place, content)
-    if isinstance(place, CloudPath):
-        raise ReleaseError(f"{place}: a release store is a folder or s3://")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    scratch = _scratch(place, content)
+def _write_once(file: Path | CloudPath, content: bytes) -> bool:
+    """Write a file unless it exists; return whether it was written."""
+    if isinstance(file, S3Path):
+        return _put_once(file, content)
+    if isinstance(file, CloudPath):
+        raise ReleaseError(f"{file}: a release store is a folder or s3://")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _write_scratch(file, content)
     try:
-        os.link(scratch, place)
+        os.link(scratch, file)
     except FileExistsError:
         return False
     finally:
@@ -170,21 +171,22 @@ def _write_once(place: Path | CloudPath, content: bytes) -> bool:
     return True
 
 
-def _scratch(place: Path, content: bytes) -> Path:
-    with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).chmod(0o644)
-    return Path(file.name)
+def _write_scratch(file: Path, content: bytes) -> Path:
+    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as scratch:
+        scratch.write(content)
+        scratch.flush()
+        os.fsync(scratch.fileno())
+    path = Path(scratch.name)
+    path.chmod(0o644)  # a temporary file is readable by its owner alone
+    return path
 
 
-def _put_once(place: S3Path, content: bytes) -> bool:
-    from botocore.exceptions import ClientError  # noqa: PLC0415 - only where there is S3
+def _put_once(file: S3Path, content: bytes) -> bool:
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - needed for S3 only
 
     try:
-        place.client.client.put_object(
-            Bucket=place.bucket, Key=place.key, Body=content, IfNoneMatch="*"
+        file.client.client.put_object(
+            Bucket=file.bucket, Key=file.key, Body=content, IfNoneMatch="*"
         )
     except ClientError as error:
         if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict"}:

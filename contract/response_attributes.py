@@ -1,4 +1,4 @@
-"""The header in which a server names the release that has answered, and what was imputed."""
+"""The response header that names the release and counts imputed and unknown values."""
 
 HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 """SageMaker passes it on to the caller as `CustomAttributes`: at most 1,024 visible characters.
@@ -14,8 +14,8 @@ def format_attributes(*, model: str, version: str, digest: str, imputed: int, un
         model: The release's model.
         version: The release's version.
         digest: SHA-256 of the release's manifest, in hex.
-        imputed: How many missing values were imputed.
-        unknown: How many values are categories that were not seen in training.
+        imputed: The number of missing values that were imputed.
+        unknown: The number of values that are categories unknown from training.
     """
     release = f"model={model};version={version};digest=sha256:{digest}"
     return f"{release};imputed={imputed};unknown={unknown}"

@@ -1,4 +1,4 @@
-"""Endpoints: where a model is trained and deployed, behind one interface, `Target`."""
+"""Endpoints: train, release, deploy and serve a model through one interface, `Target`."""
 
 from typing import TYPE_CHECKING
 
@@ -22,20 +22,20 @@ def get_target(
     Args:
         settings: Name the endpoint and the release store.
         name: This machine, or AWS.
-        stage: The stage on AWS; by default the one that the settings name.
-        backend_type: What a local deployment runs as. By default what is live keeps its type, and
-            the first deployment is a process.
+        stage: The stage on AWS; by default the one in the settings.
+        backend_type: How a local deployment runs. By default a deployment has the type of the live
+            one, and the first deployment is a process.
 
     Raises:
-        StackError: There is no such target yet, or a stage is named where there are none.
+        StackError: The target is not supported yet, or a stage is passed for this machine.
     """
     if name is TargetName.AWS:
-        raise StackError("TARGET=aws: this command can't act on AWS yet; nothing was done")
+        raise StackError("TARGET=aws: this command does not support AWS yet; nothing was changed")
     if stage:
         raise StackError(
-            f"STAGE={stage}: stages are on AWS, and this command acts on this machine; "
-            "nothing was done"
+            f"STAGE={stage}: this command acts on this machine, and only AWS has stages; "
+            "nothing was changed; run it without STAGE"
         )
-    from endpoints.local import LocalTarget  # noqa: PLC0415 - only the one that is asked for
+    from endpoints.local import LocalTarget  # noqa: PLC0415 - only the target that is used
 
     return LocalTarget(settings, backend_type)

@@ -1,4 +1,4 @@
-"""The servers behind a local endpoint: started, checked with real rows, watched and ended."""
+"""The servers behind a local endpoint: start them, check their predictions, and remove them."""
 
 import hashlib
 import http.client
@@ -21,24 +21,34 @@ from contract.response_attributes import HEADER, parse_attributes
 from contract.settings.messages import ENV_PREFIX
 from contract.settings.sections import ServingSettings
 from endpoints import processes
-from endpoints.client import rows_as_json
-from endpoints.containers import ENDPOINT_LABEL, HOME_LABEL, ServingContainers
+from endpoints.client import rows_to_json
+from endpoints.containers import ALL_ENDPOINTS_LABEL, ENDPOINT_LABEL, ServingContainers
+from endpoints.logs import BACKEND_LOG, remove_log
 from endpoints.ports import HOST, find_free_port
-from endpoints.state import Backend, BackendType, State, now
+from endpoints.state import Backend, BackendType, State, utc_now
 from endpoints.target import JSON
 
-START_SECONDS = 60.0
-ANSWER_SECONDS = 10.0
-CONTAINERS = "containers"
-"""The file beside the endpoints that says that containers were started: else no engine is asked."""
-SERVED_BY = ("serving", "contract")
+START_TIMEOUT_SECONDS = 60.0
+RESPONSE_TIMEOUT_SECONDS = 10.0
+PING_TIMEOUT_SECONDS = 2.0
+UNHEALTHY_STOP_TIMEOUT_SECONDS = 1.0
+CONTAINERS_FILE = "containers"
+"""Created in the folder of all endpoints when a container is started; without it no container
+engine is run.
+"""
+SERVER_PACKAGES = ("serving", "contract")
 
 
 class Backends:
-    """The servers of one endpoint."""
+    """The backends of one endpoint."""
 
     def __init__(self, folder: Path, settings: ServingSettings) -> None:
-        """Take the endpoint's folder and how its servers are to answer."""
+        """Configure the backends; nothing is started yet.
+
+        Args:
+            folder: The endpoint's folder.
+            settings: The settings of the servers.
+        """
         self._folder = folder
         self._environment = {
             f"{ENV_PREFIX}SERVING__{key.upper()}": json.dumps(value)
@@ -46,232 +56,266 @@ class Backends:
         }
 
     @cached_property
-    def _engine(self) -> ServingContainers:
+    def _containers(self) -> ServingContainers:
         return ServingContainers()
 
     def server_digest(self, backend_type: BackendType) -> str:
-        """Return a digest of what would serve a release now: code or image, and settings."""
+        """Return a digest of the current server: its code or image, and its settings."""
         digest = hashlib.sha256(json.dumps(self._environment).encode())
         if backend_type is BackendType.CONTAINER:
-            digest.update(self._engine.image().encode())
+            digest.update(self._containers.image_id().encode())
         else:
-            for file in sorted(
-                one for room in SERVED_BY for one in (PROJECT_ROOT / room).glob("*.py")
-            ):
-                digest.update(file.read_bytes())
+            for package in SERVER_PACKAGES:
+                for file in sorted((PROJECT_ROOT / package).rglob("*.py")):
+                    digest.update(file.read_bytes())
         return digest.hexdigest()
 
     def start(self, store: ReleaseStore, version: str, backend_type: BackendType) -> Backend:
-        """Fetch a release, start a server of it, and check it with the release's own rows.
+        """Download a release, start a server of it, and check it with the release's check rows.
 
-        What is left of one that fails, `tidy` removes.
+        If that fails, `remove_unreferenced` removes what was created.
 
         Raises:
-            ReleaseError: There is no such release, or a file of it was changed.
-            EndpointError: It doesn't start, or it answers otherwise than it should.
+            ReleaseError: There is no such release, or one of its files was changed.
+            EndpointError: The server does not start, or its predictions differ.
         """
-        server = self.server_digest(backend_type)
+        server_digest = self.server_digest(backend_type)
         _, digest = store.load_manifest(version)
-        key = f"{version}-{digest[:12]}-{secrets.token_hex(2)}"
-        release = store.download(version, self._folder / key / "release")
-        began = Backend(
-            id=key,
+        backend_id = f"{version}-{digest[:12]}-{secrets.token_hex(2)}"
+        release = store.download(version, self._folder / backend_id / "release")
+        backend = Backend(
+            id=backend_id,
             model=release.manifest.model,
             version=version,
             digest=release.digest,
             type=backend_type,
-            server_digest=server,
+            server_digest=server_digest,
             port=find_free_port(),
             pid=None,
-            started_at=now(),
-            live_since=now(),
+            started_at=utc_now(),
+            live_since=utc_now(),
         )
-        return self._launch(began, release)
+        return self._start_server(backend, release)
 
     def restart(self, backend: Backend) -> Backend:
-        """Start a server anew that is gone, or that doesn't answer.
+        """Start a new server for a backend that stopped or does not respond.
 
         Raises:
             ReleaseError: A file of its release was changed.
-            EndpointError: It doesn't start, or it answers otherwise than it should.
+            EndpointError: The server does not start, or its predictions differ.
         """
-        release = load_release(self._release(backend))
+        folder = self._release_folder(backend)
+        release = load_release(folder)
         if release.digest != backend.digest:
-            raise ReleaseError(f"{self._release(backend)}: holds another release")
-        processes.stop(processes.of_family(self._folder, backend.pid), patience=1)
+            raise ReleaseError(f"{folder}: is not the release that was deployed")
+        running = processes.find_in_tree(self._folder, backend.pid)
+        processes.stop(running, timeout=UNHEALTHY_STOP_TIMEOUT_SECONDS)
         if backend.type is BackendType.CONTAINER:
-            self._engine.remove(self._container(backend))
-        server = self.server_digest(backend.type)
-        changes = {"port": find_free_port(), "server_digest": server, "started_at": now()}
-        return self._launch(backend.model_copy(update=changes), release)
+            self._containers.remove(self._container_name(backend))
+        changes = {
+            "port": find_free_port(),
+            "server_digest": self.server_digest(backend.type),
+            "started_at": utc_now(),
+        }
+        return self._start_server(backend.model_copy(update=changes), release)
 
     def is_healthy(self, backend: Backend) -> bool:
-        """Tell whether a server is there and answers as its release."""
+        """Return whether a server runs and predicts a check row as its release does."""
         if backend.pid is not None and not processes.is_alive(backend.pid, self._folder):
             return False
         try:
-            known = json.loads((self._release(backend) / CHECK_FILE).read_bytes())
-            check(backend, known, 1)
+            check_backend(backend, self.load_check(backend), 1)
         except (EndpointError, OSError, ValueError):
             return False
         return True
 
-    def known_rows(self, backend: Backend) -> dict[str, Any]:
-        """Return the rows that a server's release is checked with, and their predictions."""
-        rows: dict[str, Any] = json.loads((self._release(backend) / CHECK_FILE).read_bytes())
-        return rows
+    def load_check(self, backend: Backend) -> dict[str, Any]:
+        """Load the check rows of a backend's release, and their predictions."""
+        check: dict[str, Any] = json.loads(
+            (self._release_folder(backend) / CHECK_FILE).read_bytes()
+        )
+        return check
 
-    def runs_as(self, backend: Backend) -> str:
-        """Say what runs a server."""
+    def compute(self, backend: Backend) -> str:
+        """Return what runs a server: `process 4711` or `container prod-endpoint-...`."""
         if backend.type is BackendType.CONTAINER:
-            return f"container {self._container(backend)}"
+            return f"container {self._container_name(backend)}"
         return f"process {backend.pid}"
 
-    def tidy(self, keep: State) -> None:
-        """End every server of the endpoint that its state doesn't name, and remove its folder."""
-        kept = set().union(*(processes.family(one.pid) for one in keep.backends))
-        found = processes.find(self._folder)
-        processes.stop([process for process in found if process.pid not in kept])
-        if (self._folder.parent / CONTAINERS).exists():
-            names = {self._container(one) for one in keep.backends}
-            for name in self._engine.find(ENDPOINT_LABEL, self._folder):
+    def remove_unreferenced(self, state: State) -> None:
+        """Stop the endpoint's servers that its state does not reference; remove their folders."""
+        pids = set().union(*(processes.process_tree(one.pid) for one in state.backends))
+        found = processes.find_by_folder(self._folder)
+        processes.stop([process for process in found if process.pid not in pids])
+        if (self._folder.parent / CONTAINERS_FILE).exists():
+            names = {self._container_name(one) for one in state.backends}
+            for name in self._containers.find_by_label(ENDPOINT_LABEL, self._folder):
                 if name not in names:
-                    self._engine.remove(name)
-        ids = {one.id for one in keep.backends}
-        for place in self._folder.iterdir() if self._folder.exists() else []:
-            if place.is_dir() and place.name not in ids:
-                shutil.rmtree(place, ignore_errors=True)
+                    self._containers.remove(name)
+        ids = {one.id for one in state.backends}
+        for path in self._folder.iterdir() if self._folder.exists() else []:
+            if path.is_dir() and path.name not in ids:
+                shutil.rmtree(path, ignore_errors=True)
 
-    def _launch(self, backend: Backend, release: Release) -> Backend:
+    def _start_server(self, backend: Backend, release: Release) -> Backend:
         try:
-            known = json.loads(release.files[CHECK_FILE])
+            check = json.loads(release.files[CHECK_FILE])
         except (KeyError, ValueError):
-            raise ReleaseError(f"{release.name}: no {CHECK_FILE} to try it with") from None
-        log = self._folder / backend.id / "log"
+            raise ReleaseError(f"{release.name}: no valid {CHECK_FILE} to check it with") from None
         if backend.type is BackendType.CONTAINER:
-            (self._folder.parent / CONTAINERS).touch()
-            self._engine.start(
-                self._container(backend),
-                self._folder,
-                self._release(backend),
-                backend.port,
-                self._environment,
-            )
+            self._start_container(backend)
         else:
-            log.unlink(missing_ok=True)
-            command = [sys.executable, "-m", "serving", "serve", "--host", HOST]
-            command += ["--port", str(backend.port), "--model", str(self._release(backend))]
-            process = processes.start(command, self._folder, log, self._environment)
-            backend = backend.model_copy(update={"pid": process.pid})
-        self._wait(backend, log)
-        check(backend, known)
+            backend = self._start_process(backend)
+        self._wait_until_healthy(backend)
+        check_backend(backend, check)
         return backend
 
-    def _wait(self, backend: Backend, log: Path) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(backend.port):
-            if self._ended(backend):
-                reason = self._last_words(backend, log)
-                raise EndpointError(f"{backend.name} doesn't start: {reason}")
+    def _start_container(self, backend: Backend) -> None:
+        (self._folder.parent / CONTAINERS_FILE).touch()
+        self._containers.start(
+            self._container_name(backend),
+            self._folder,
+            self._release_folder(backend),
+            backend.port,
+            self._environment,
+        )
+
+    def _start_process(self, backend: Backend) -> Backend:
+        log = self._log_file(backend)
+        remove_log(log)
+        command = [sys.executable, "-m", "serving", "serve", "--host", HOST]
+        command += ["--port", str(backend.port), "--model", str(self._release_folder(backend))]
+        process = processes.start(command, self._folder, log, self._environment)
+        return backend.model_copy(update={"pid": process.pid})
+
+    def _wait_until_healthy(self, backend: Backend) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not _responds_to_ping(backend.port):
+            if self._has_exited(backend):
+                reason = self._last_error(backend)
+                raise EndpointError(f"{backend.name} does not start: {reason}")
             if time.monotonic() > deadline:
-                reason = f"no answer within {START_SECONDS:g} s"
-                raise EndpointError(f"{backend.name} doesn't start: {reason}")
+                reason = f"no response within {START_TIMEOUT_SECONDS:g} s"
+                raise EndpointError(f"{backend.name} does not start: {reason}")
             time.sleep(0.02)
 
-    def _ended(self, backend: Backend) -> bool:
+    def _has_exited(self, backend: Backend) -> bool:
         if backend.type is BackendType.CONTAINER:
-            return not self._engine.runs(self._container(backend))
+            return not self._containers.is_running(self._container_name(backend))
         return not processes.is_alive(backend.pid or 0, self._folder)
 
-    def _last_words(self, backend: Backend, log: Path) -> str:
+    def _last_error(self, backend: Backend) -> str:
+        """Return the last error line of a server's log, else its last line."""
         text = ""
         with suppress(OSError):
             text = (
-                self._engine.log(self._container(backend))
+                self._containers.logs(self._container_name(backend))
                 if backend.type is BackendType.CONTAINER
-                else log.read_text(errors="replace")
+                else self._log_file(backend).read_text(errors="replace")
             )
         lines = [line for line in text.splitlines() if line.strip()]
-        said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        return (said or lines or ["it ended without a word"])[-1]
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return (errors or lines or ["it exited without a message"])[-1]
 
-    def _release(self, backend: Backend) -> Path:
+    def _release_folder(self, backend: Backend) -> Path:
         return self._folder / backend.id / "release"
 
-    def _container(self, backend: Backend) -> str:
+    def _log_file(self, backend: Backend) -> Path:
+        return self._folder / backend.id / BACKEND_LOG
+
+    def _container_name(self, backend: Backend) -> str:
         return f"{self._folder.name}-{backend.id}"
 
 
-def check(backend: Backend, known: dict[str, Any], rows: int | None = None) -> None:
-    """Ask a server for rows whose predictions are known.
+def check_backend(backend: Backend, check: dict[str, Any], rows: int | None = None) -> None:
+    """Send check rows to a server, and compare its predictions with those of the release.
 
     Args:
-        backend: What to ask.
-        known: `rows` and `predictions`, as in a release.
-        rows: Only the first of them.
+        backend: The backend to check.
+        check: `rows` and `predictions`, as in the release's check file.
+        rows: The number of rows to send; by default all.
 
     Raises:
-        EndpointError: It answers otherwise, or not at all.
+        EndpointError: The server does not respond, or its predictions differ.
     """
-    asked = known["rows"][:rows]
-    body = rows_as_json(asked)
-    status, headers, content = ask(backend.port, "/invocations", body)
-    answer = content.decode(errors="replace")
+    body = rows_to_json(check["rows"][:rows])
+    status, headers, content = http_request(backend.port, "/invocations", body)
+    text = content.decode(errors="replace")
     if status != 200:
-        raise EndpointError(f"{backend.name} refuses its own check rows: {answer[:200]}")
-    verify(backend, known["predictions"][:rows], headers.get(HEADER, ""), answer)
+        raise EndpointError(f"{backend.name} rejects its own check rows: {text[:200]}")
+    check_predictions(backend, check["predictions"][:rows], headers.get(HEADER, ""), text)
 
 
-def verify(backend: Backend, wanted: list[float], attributes: str, answer: str) -> None:
-    """Compare an answer with what a release predicts.
+def check_predictions(
+    backend: Backend, expected: list[float], attributes: str, response: str
+) -> None:
+    """Compare a response with what a release predicts.
+
+    Args:
+        backend: The backend that should have responded.
+        expected: The release's predictions.
+        attributes: The header with the response's attributes.
+        response: The response's body.
 
     Raises:
-        EndpointError: Another release has answered, or a prediction differs.
+        EndpointError: Another release responded, or a prediction differs.
     """
     if parse_attributes(attributes).get("digest") != f"sha256:{backend.digest}":
-        raise EndpointError(f"another release than {backend.name} answers: {attributes or 'none'}")
+        found = attributes or "no attributes"
+        raise EndpointError(f"{backend.name}: another release responded ({found})")
     try:
-        given = [float(one) for one in json.loads(answer)["predictions"]]
+        actual = [float(one) for one in json.loads(response)["predictions"]]
     except (ValueError, KeyError, TypeError):
-        raise EndpointError(f"{backend.name} answers no predictions: {answer[:200]}") from None
-    pairs = zip(given, wanted, strict=False)
-    apart = [not math.isclose(one, other, rel_tol=PARITY_TOLERANCE) for one, other in pairs]
-    if len(given) != len(wanted) or any(apart):
-        row = apart.index(True) if any(apart) else min(len(given), len(wanted))
-        figures = f"{given[row : row + 1]} instead of {wanted[row : row + 1]}"
+        reason = f"the response has no predictions: {response[:200]}"
+        raise EndpointError(f"{backend.name}: {reason}") from None
+    pairs = zip(actual, expected, strict=False)
+    differs = [not math.isclose(one, other, rel_tol=PARITY_TOLERANCE) for one, other in pairs]
+    if len(actual) != len(expected) or any(differs):
+        row = differs.index(True) if any(differs) else min(len(actual), len(expected))
+        figures = f"{actual[row : row + 1]} instead of {expected[row : row + 1]}"
         raise EndpointError(f"{backend.name} predicts {figures} for check row {row + 1}")
 
 
-def ask(
-    port: int, path: str, body: bytes | None = None, seconds: float = ANSWER_SECONDS
+def http_request(
+    port: int, path: str, body: bytes | None = None, timeout: float = RESPONSE_TIMEOUT_SECONDS
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Ask a server on this machine, past any proxy: POST where there is a body of JSON, else GET.
+    """Send a request to a server on this machine, without a proxy.
+
+    Args:
+        port: The server's port.
+        path: The path of the request.
+        body: A JSON body to POST; without it the request is a GET.
+        timeout: In seconds.
+
+    Returns:
+        The response's status, headers and body.
 
     Raises:
-        EndpointError: It doesn't answer.
+        EndpointError: The server does not respond.
     """
-    connection = http.client.HTTPConnection(HOST, port, timeout=seconds)
+    connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
     try:
         headers = {} if body is None else {"Content-Type": JSON}
         connection.request("GET" if body is None else "POST", path, body, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
     except (OSError, http.client.HTTPException) as error:
-        raise EndpointError(f"http://{HOST}:{port}{path}: no answer ({error})") from None
+        raise EndpointError(f"no response from http://{HOST}:{port}{path} ({error})") from None
     finally:
         connection.close()
 
 
-def remove_containers(home: Path) -> int:
-    """Remove the containers of all endpoints in a folder; return how many there were."""
-    if not (home / CONTAINERS).exists():
+def remove_containers(endpoints_folder: Path) -> int:
+    """Remove the containers of all endpoints in a folder; return their number."""
+    if not (endpoints_folder / CONTAINERS_FILE).exists():
         return 0
-    engine = ServingContainers()
-    return sum(engine.remove(name) for name in engine.find(HOME_LABEL, home))
+    containers = ServingContainers()
+    names = containers.find_by_label(ALL_ENDPOINTS_LABEL, endpoints_folder)
+    return sum(containers.remove(name) for name in names)
 
 
-def _answers(port: int) -> bool:
+def _responds_to_ping(port: int) -> bool:
     try:
-        return ask(port, "/ping", seconds=2)[0] == 200
+        return http_request(port, "/ping", timeout=PING_TIMEOUT_SECONDS)[0] == 200
     except EndpointError:
         return False

@@ -1,7 +1,7 @@
-"""Processes that outlive the command that starts them, and are found again whatever was lost.
+"""Background processes: they outlive the command that starts them, and can always be found again.
 
-Each carries a mark in its environment, which its own children inherit. What was written down of it
-may be gone, and its number may be another program's by now: the mark can't be.
+Each process has a marker in its environment, which its child processes inherit. A stored process
+id may be lost, or may belong to another program by now; the marker can't be wrong.
 """
 
 import os
@@ -15,72 +15,78 @@ import psutil
 
 from contract.paths import PROJECT_ROOT
 
-MARK = "STACK_ENDPOINT_FOLDER"
-"""The variable that says which endpoint's folder, or which folder of endpoints, a process is of."""
-PATIENCE_SECONDS = 32.0
-"""For how long a process may finish what it has begun before it is killed."""
+ENV_MARKER = "STACK_ENDPOINT_FOLDER"
+"""The environment variable with the folder that a process belongs to: an endpoint's, or `ui`."""
+STOP_TIMEOUT_SECONDS = 32.0
+"""How long a process may take to finish its requests before it is killed."""
+KILL_TIMEOUT_SECONDS = 5.0
 
 
 def start(
     command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str]
 ) -> psutil.Process:
-    """Start a process of its own session, which no terminal ends.
+    """Start a process in a session of its own, so that closing the terminal does not stop it.
 
     Args:
         command: The program and its arguments.
-        folder: What it is marked with.
-        log: What it writes is added to this file.
-        environment: Variables besides those of this process.
+        folder: The folder that the process is marked with.
+        log: The file that its output is appended to. It is opened with O_APPEND, so that it can be
+            truncated while the process writes to it.
+        environment: Variables to add to those of this process.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             cwd=PROJECT_ROOT,
-            env={**os.environ, **environment, MARK: str(folder)},
+            env={**os.environ, **environment, ENV_MARKER: str(folder)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
     started = psutil.Process(process.pid)
-    # It has its environment a moment after it has begun; until then nobody finds it.
+    # The environment is visible only a moment after the start; until then the process can't be
+    # found by its marker.
     while process.poll() is None and not is_alive(process.pid, folder):
         time.sleep(0.001)
     if process.returncode is None:
-        process.returncode = 0  # else Python warns that it outlives the object, as it is meant to
+        # Otherwise Python warns that the process outlives the object, which is intended.
+        process.returncode = 0
     return started
 
 
 def is_alive(pid: int, folder: Path) -> bool:
-    """Tell whether a process is there, and is one that is marked with this folder."""
+    """Return whether a process runs and is marked with this folder."""
     try:
         process = psutil.Process(pid)
-        marked = process.environ().get(MARK) == str(folder)
-        return marked and process.status() != psutil.STATUS_ZOMBIE
+        is_marked = process.environ().get(ENV_MARKER) == str(folder)
+        return is_marked and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, OSError):
         return False
 
 
-def find(folder: Path, below: bool = False) -> list[psutil.Process]:
-    """Return the processes that are marked with a folder.
+def find_by_folder(folder: Path, recursive: bool = False) -> list[psutil.Process]:
+    """Return the running processes that are marked with a folder.
 
     Args:
-        folder: The mark.
-        below: Whether a folder in that one is meant as well.
+        folder: The folder.
+        recursive: Whether to include processes that are marked with a folder inside it.
     """
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            mark = process.environ().get(MARK)
-            same = mark == str(folder) or (below and mark and Path(mark).is_relative_to(folder))
-            if same and process.status() != psutil.STATUS_ZOMBIE:
+            marker = process.environ().get(ENV_MARKER)
+            matches = marker == str(folder) or (
+                recursive and marker and Path(marker).is_relative_to(folder)
+            )
+            if matches and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
-def family(pid: int | None) -> set[int]:
-    """Return a process's number and those of its children, and of theirs."""
+def process_tree(pid: int | None) -> set[int]:
+    """Return the ids of a process and of all its descendants."""
     if pid is None:
         return set()
     with suppress(psutil.Error):
@@ -88,44 +94,48 @@ def family(pid: int | None) -> set[int]:
     return {pid}
 
 
-def of_family(folder: Path, pid: int | None) -> list[psutil.Process]:
-    """Return a process and its children, as far as they are marked with a folder."""
-    numbers = family(pid)
-    return [process for process in find(folder) if process.pid in numbers]
+def find_in_tree(folder: Path, pid: int | None) -> list[psutil.Process]:
+    """Return a process and its descendants, but only those that are marked with a folder."""
+    pids = process_tree(pid)
+    return [process for process in find_by_folder(folder) if process.pid in pids]
 
 
-def stop(processes: Collection[psutil.Process], patience: float = PATIENCE_SECONDS) -> bool:
-    """End processes: SIGTERM first, and SIGKILL for those that stay.
+def stop(processes: Collection[psutil.Process], timeout: float = STOP_TIMEOUT_SECONDS) -> bool:
+    """Stop processes: send SIGTERM, and SIGKILL to those that still run after the timeout.
+
+    Args:
+        processes: The processes; child processes may be among them.
+        timeout: How long to wait for them after SIGTERM, in seconds.
 
     Returns:
-        Whether all are gone.
+        Whether all have stopped.
     """
-    numbers = {process.pid for process in processes}
+    pids = {process.pid for process in processes}
     for process in processes:
         with suppress(psutil.Error):
-            # The others are told by their parent, which else would replace them.
-            if process.ppid() not in numbers:
+            # Its parent stops a child process, and would replace one that stopped on its own.
+            if process.ppid() not in pids:
                 process.terminate()
-    left = _wait(processes, patience)
+    left = _wait(processes, timeout)
     for process in left:
         with suppress(psutil.Error):
             process.kill()
-    return not _wait(left, 5)
+    return not _wait(left, KILL_TIMEOUT_SECONDS)
 
 
-def _wait(processes: Collection[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Wait for processes to end; return those that haven't."""
-    deadline = time.monotonic() + seconds
+def _wait(processes: Collection[psutil.Process], timeout: float) -> list[psutil.Process]:
+    """Wait for processes to exit; return those that still run."""
+    deadline = time.monotonic() + timeout
     left = list(processes)
-    while left := [process for process in left if not _has_ended(process)]:
+    while left := [process for process in left if not _has_exited(process)]:
         if time.monotonic() > deadline:
             break
         time.sleep(0.01)
     return left
 
 
-def _has_ended(process: psutil.Process) -> bool:
-    # One that nobody has reaped yet has ended too: psutil's own waiting waits for that as well.
+def _has_exited(process: psutil.Process) -> bool:
+    # A zombie counts as exited; psutil's own wait() waits until its parent has reaped it.
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""The front as a process: found, started, waited for and ended."""
+"""The process of the router: find, start, wait for and stop it."""
 
 import json
 import sys
@@ -12,99 +12,106 @@ import psutil
 
 from contract.errors import EndpointError
 from endpoints import processes
-from endpoints.backends import ask
+from endpoints.backends import http_request
+from endpoints.logs import ROUTER_LOG
 from endpoints.ports import bind_error
-from endpoints.state import code_digest
+from endpoints.state import router_code_digest
 
-START_SECONDS = 30.0
-MODULE = "endpoints.router"
-LOG = "router.log"
-ADVICE = "STACK_SERVING__PORT or serving.port in settings.toml chooses another"
+START_TIMEOUT_SECONDS = 30.0
+INFO_TIMEOUT_SECONDS = 2.0
+ROUTER_MODULE = "endpoints.router"
+PORT_ADVICE = "set another one in STACK_SERVING__PORT or in serving.port of settings.toml"
 
 
 class RouterProcess:
-    """The one process that listens for all endpoints in a folder."""
+    """The one process that receives the requests for all endpoints in a folder."""
 
-    def __init__(self, home: Path, port: int) -> None:
-        """Take where the endpoints are, and the port that clients know."""
-        self._home, self._port = home, port
+    def __init__(self, endpoints_folder: Path, port: int) -> None:
+        """Configure the router; nothing is started yet.
+
+        Args:
+            endpoints_folder: The folder of all endpoints.
+            port: The port that clients use.
+        """
+        self._endpoints_folder, self._port = endpoints_folder, port
         self._process: psutil.Process | None = None
 
     def is_healthy(self) -> bool:
-        """Tell whether it is there, and answers."""
-        return self._ours(self._about())
+        """Return whether the router runs and responds."""
+        return self._is_own(self._get_info())
 
     def start(self) -> bool:
-        """Start it where it isn't there, or is one of other code; `wait` waits for it.
+        """Start the router if it isn't running, or runs other code; `wait` waits until it responds.
 
         Returns:
             Whether it was started.
 
         Raises:
-            EndpointError: Another program has the port.
+            EndpointError: Another program uses the port.
         """
-        about = self._about()
-        if self._ours(about) and about.get("code") == code_digest():
+        info = self._get_info()
+        if self._is_own(info) and info.get("code_digest") == router_code_digest():
             return False
-        # One that hangs, or that is to be replaced, gives the port free.
+        # A router that hangs or is to be replaced has to release the port first.
         processes.stop([one for one in self._find() if _port_of(one) == self._port])
-        self._refuse_used_port(about)
-        self._process = processes.start(
-            [sys.executable, "-m", MODULE, "--home", str(self._home), "--port", str(self._port)],
-            self._home,
-            self._home / LOG,
-            {},
-        )
+        self._require_free_port(info)
+        command = [sys.executable, "-m", ROUTER_MODULE]
+        command += ["--endpoints-folder", str(self._endpoints_folder), "--port", str(self._port)]
+        log = self._endpoints_folder / ROUTER_LOG
+        self._process = processes.start(command, self._endpoints_folder, log, {})
         return True
 
     def wait(self) -> None:
-        """Return when it answers; end those that listen where the settings no longer say.
+        """Wait until the started router responds; then stop the routers on previous ports.
 
         Raises:
-            EndpointError: It doesn't start.
+            EndpointError: The router does not start.
         """
         if self._process is None:
             return
-        began = time.monotonic()
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not self.is_healthy():
-            dead = not processes.is_alive(self._process.pid, self._home)
-            if dead or time.monotonic() - began > START_SECONDS:
-                raise EndpointError(f"port {self._port}: nothing listens: {self._last_words()}")
+            is_alive = processes.is_alive(self._process.pid, self._endpoints_folder)
+            if not is_alive or time.monotonic() > deadline:
+                reason = self._last_log_line()
+                raise EndpointError(f"the router on port {self._port} does not start: {reason}")
             time.sleep(0.02)
         processes.stop([one for one in self._find() if one.pid != self._process.pid])
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the router, on whatever port it listens."""
         processes.stop(self._find())
 
     def _find(self) -> list[psutil.Process]:
-        return processes.find(self._home)
+        return processes.find_by_folder(self._endpoints_folder)
 
-    def _about(self) -> Mapping[str, Any]:
-        """Return what the front says of itself; nothing where there is none."""
+    def _get_info(self) -> Mapping[str, Any]:
+        """Return what `GET /router` responds; empty if no router responds on the port."""
         try:
-            _, _, content = ask(self._port, "/router", seconds=2)
-            about = json.loads(content)
+            _, _, content = http_request(self._port, "/router", timeout=INFO_TIMEOUT_SECONDS)
+            info = json.loads(content)
         except (EndpointError, ValueError):
             return {}
-        return about if isinstance(about, dict) else {}
+        return info if isinstance(info, dict) else {}
 
-    def _ours(self, about: Mapping[str, Any]) -> bool:
-        return about.get("home") == str(self._home)
+    def _is_own(self, info: Mapping[str, Any]) -> bool:
+        return info.get("endpoints_folder") == str(self._endpoints_folder)
 
-    def _refuse_used_port(self, about: Mapping[str, Any]) -> None:
+    def _require_free_port(self, info: Mapping[str, Any]) -> None:
         error = bind_error(self._port)
         if error:
-            owner = about.get("home")
-            reason = f"is in use by {f'the endpoints in {owner}' if owner else 'a program'}"
+            folder = info.get("endpoints_folder")
+            user = f"the endpoints in {folder}" if folder else "another program"
+            reason = f"is in use by {user}"
             if isinstance(error, PermissionError):
-                reason = "may not be listened on by this user"
-            raise EndpointError(f"port {self._port} {reason}; {ADVICE}")
+                reason = "may not be bound by this user"
+            raise EndpointError(f"port {self._port} {reason}; {PORT_ADVICE}")
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         with suppress(OSError, IndexError):
-            return (self._home / LOG).read_text(errors="replace").strip().splitlines()[-1]
-        return "no word of it"
+            log = self._endpoints_folder / ROUTER_LOG
+            return log.read_text(errors="replace").strip().splitlines()[-1]
+        return "its log is empty"
 
 
 def _port_of(process: psutil.Process) -> int | None:

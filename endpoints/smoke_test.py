@@ -1,7 +1,7 @@
-"""The smoke test: real rows sent to an endpoint, and its predictions compared with what is known.
+"""The smoke test: send real rows to an endpoint, and check its predictions.
 
-Three things must hold: every prediction is a finite number, it is what the release itself predicts,
-and the error over the rows is no larger than the release's own metrics let expect.
+It passes if every prediction is a finite number, matches what the release itself predicts, and the
+RMSE of the rows is within a limit that is derived from the release's own metrics.
 """
 
 import json
@@ -16,6 +16,7 @@ from contract.errors import EndpointError
 from contract.release import CHECK_FILE, MODEL_FILE, PARITY_TOLERANCE, Manifest, Release
 from contract.release_store import ReleaseStore
 from contract.settings.loader import Settings
+from endpoints.client import rows_to_json
 from endpoints.target import InvocationResponse, Target
 
 if TYPE_CHECKING:
@@ -23,26 +24,26 @@ if TYPE_CHECKING:
 
 ROWS = 20
 RMSE_FACTOR = 3.0
-"""How many times the release's RMSE these few rows may have: one odd house among them is enough."""
+"""The limit of the rows' RMSE, as a multiple of the release's: one outlier in 20 rows raises it."""
 
 
 class SmokeTestError(EndpointError):
-    """The endpoint answers, but not as it should."""
+    """The endpoint responds, but its predictions are wrong."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class SmokeTestRow:
-    """A row that was sent."""
+    """A row that was sent, and its prediction."""
 
     name: str
-    """Its id in the table, or its number."""
+    """The row's id in the table, or its number."""
     prediction: float
     expected: float
-    """What the release itself predicts."""
+    """The prediction of the release itself."""
     label: float | None
-    """The true value; None where none is known."""
+    """The true value; None if there is no label."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,21 @@ class SmokeTestReport:
     """The result of a smoke test."""
 
     release: str
+    """The name of the release that responded."""
     digest: str
+    """SHA-256 of its manifest, in hex."""
     source: str
-    """Where the rows are from."""
+    """The table that the rows are from."""
     rows: Sequence[SmokeTestRow]
     rmse: float | None
-    """Over these rows; None where no label is known."""
+    """The RMSE of these rows; None if they have no labels."""
     rmse_limit: float | None
-    """The largest RMSE that is accepted."""
+    """The largest RMSE that passes; None if the rows have no labels."""
 
 
 @dataclass(frozen=True)
 class _Expectation:
-    """What is known of the rows before they are sent."""
+    """The expected predictions of the rows, and their labels."""
 
     source: str
     names: list[str]
@@ -71,27 +74,41 @@ class _Expectation:
 
 
 def run_smoke_test(target: Target, settings: Settings) -> SmokeTestReport:
-    """Send rows to a target's endpoint, and predict the same rows with the release that answers.
+    """Send rows to a target's endpoint, and predict them with the release that responds.
+
+    Args:
+        target: The target of the endpoint.
+        settings: Name the test table and the release store. Without a test table, the check rows of
+            the live release are sent.
+
+    Returns:
+        The predictions of the endpoint and of the release; `check_report` checks them.
 
     Raises:
-        EndpointError: It doesn't answer, or with other than one prediction per row.
-        ReleaseError: The release that answers isn't in the store as it was deployed.
-        DataError: The test table can't be used.
+        EndpointError: The endpoint does not respond, or not with one prediction per row.
+        ReleaseError: The release that responds is missing from the store, or was changed there.
+        DataError: The test table is invalid.
     """
     store = ReleaseStore(settings.resolve_path(settings.release.store), settings.release.model)
     if not settings.data.test:
         return _send_check_rows(target, settings, store)
     response = target.invoke(_raw_rows(settings), content_type="text/csv")
-    release = _load_answering_release(response, store)
+    release = _load_release(response, store)
     table, labels, names = _test_rows(settings, release.manifest)
     from training.export.parity import OnnxModel  # noqa: PLC0415 - slow to load
 
     predictions = OnnxModel(release.files[MODEL_FILE]).predict(table).tolist()
-    return _report(release, response, _Expectation(settings.data.test, names, predictions, labels))
+    expected = _Expectation(settings.data.test, names, predictions, labels)
+    return _create_report(release, response, expected)
 
 
 def check_report(report: SmokeTestReport) -> None:
-    """Raise a SmokeTestError for the first thing that is wrong."""
+    """Check the predictions of a smoke test.
+
+    Raises:
+        SmokeTestError: A prediction is not finite or differs from the release's, or the RMSE
+            exceeds its limit. The message describes the first of them.
+    """
     for row in report.rows:
         if not math.isfinite(row.prediction):
             raise SmokeTestError(f"row {row.name}: the prediction is {row.prediction}")
@@ -108,35 +125,37 @@ def check_report(report: SmokeTestReport) -> None:
 
 
 def _send_check_rows(target: Target, settings: Settings, store: ReleaseStore) -> SmokeTestReport:
-    """Use the validation rows in the release itself, where the settings name no test table."""
+    """Send the live release's check rows, which are validation rows without labels."""
     live = target.status().live
     if live is None:
-        raise EndpointError(f"{settings.serving.endpoint}: nothing is deployed")
+        raise EndpointError(
+            f"{settings.serving.endpoint}: nothing is deployed; run make deploy-endpoint"
+        )
     release = _download(store, live.version)
-    known = json.loads(release.files[CHECK_FILE])
-    rows = known["rows"][:ROWS]
-    response = target.invoke(json.dumps({"dataframe_records": rows}).encode())
+    check = json.loads(release.files[CHECK_FILE])
+    rows = check["rows"][:ROWS]
+    response = target.invoke(rows_to_json(rows))
     names = [str(number) for number in range(1, len(rows) + 1)]
     source = "its own validation rows (the settings name no test table)"
-    expectation = _Expectation(source, names, known["predictions"][:ROWS], None)
-    return _report(_load_answering_release(response, store), response, expectation)
+    expected = _Expectation(source, names, check["predictions"][:ROWS], None)
+    return _create_report(_load_release(response, store), response, expected)
 
 
 def _raw_rows(settings: Settings) -> bytes:
-    """Return the first rows of the test table as CSV, as they are there, without the label."""
+    """Return the first rows of the test table as CSV, unchanged, without the label and the id."""
     from training.data.tables import read_table  # noqa: PLC0415 - slow to load
 
     source = settings.resolve_path(settings.data.test)
     columns = list(map(str, read_table(source, settings.data.missing_values).rows))
     table = read_table(source, [], columns).rows.head(ROWS)
-    sent = [name for name in columns if name not in {settings.data.label, settings.data.id}]
-    return table[sent].to_csv(index=False).encode()
+    features = [name for name in columns if name not in {settings.data.label, settings.data.id}]
+    return table[features].to_csv(index=False).encode()
 
 
 def _test_rows(
     settings: Settings, manifest: Manifest
 ) -> tuple["pd.DataFrame", list[float], list[str]]:
-    """Return the same rows as the release takes them, their labels, and their names."""
+    """Return the same rows in the types of the release's columns, their labels, and their names."""
     import pandas as pd  # noqa: PLC0415 - slow to load
 
     from training.data.dataset import Dataset, read_test  # noqa: PLC0415
@@ -157,13 +176,13 @@ def _test_rows(
     return rows, labels, names
 
 
-def _load_answering_release(response: InvocationResponse, store: ReleaseStore) -> Release:
-    """Return the release that has answered, from the store."""
+def _load_release(response: InvocationResponse, store: ReleaseStore) -> Release:
+    """Load the release that responded from the store."""
     version = response.attributes.get("version", "")
     release = _download(store, version)
     if release.digest != response.digest:
-        stored = f"the store's version {version} is {release.digest[:12]}"
-        raise SmokeTestError(f"sha256 {response.digest[:12] or 'none'} answers, but {stored}")
+        stored = f"version {version} in the store has sha256 {release.digest[:12]}"
+        raise SmokeTestError(f"sha256 {response.digest[:12] or 'none'} responded, but {stored}")
     return release
 
 
@@ -172,28 +191,30 @@ def _download(store: ReleaseStore, version: str) -> Release:
         return store.download(version, Path(scratch) / "release")
 
 
-def _report(release: Release, response: InvocationResponse, known: _Expectation) -> SmokeTestReport:
+def _create_report(
+    release: Release, response: InvocationResponse, expected: _Expectation
+) -> SmokeTestReport:
     predictions = _parse_predictions(response)
-    if len(predictions) != len(known.predictions):
-        counts = f"{len(predictions)} predictions for {len(known.predictions)} rows"
+    if len(predictions) != len(expected.predictions):
+        counts = f"{len(predictions)} predictions for {len(expected.predictions)} rows"
         raise SmokeTestError(f"the endpoint returns {counts}")
-    labels: Sequence[float | None] = known.labels or [None] * len(predictions)
-    columns = (known.names, predictions, known.predictions, labels)
+    labels: Sequence[float | None] = expected.labels or [None] * len(predictions)
+    columns = (expected.names, predictions, expected.predictions, labels)
     rows = [SmokeTestRow(*row) for row in zip(*columns, strict=True)]
     rmse = limit = None
-    if known.labels:
-        errors = [one - label for one, label in zip(predictions, known.labels, strict=True)]
+    if expected.labels:
+        errors = [one - label for one, label in zip(predictions, expected.labels, strict=True)]
         rmse = math.sqrt(sum(error * error for error in errors) / len(errors))
         metrics = release.manifest.test_metrics or release.manifest.validation_metrics
         limit = RMSE_FACTOR * metrics["RMSE"]
-    return SmokeTestReport(release.name, release.digest, known.source, rows, rmse, limit)
+    return SmokeTestReport(release.name, release.digest, expected.source, rows, rmse, limit)
 
 
 def _parse_predictions(response: InvocationResponse) -> list[float]:
     try:
-        # Null is how a number that is none may be written.
-        given = json.loads(response.body)["predictions"]
-        return [math.nan if one is None else float(one) for one in given]
+        # JSON has no NaN: a server may write null instead.
+        predictions = json.loads(response.body)["predictions"]
+        return [math.nan if one is None else float(one) for one in predictions]
     except (ValueError, KeyError, TypeError):
         start = response.body[:100].decode(errors="replace")
         raise SmokeTestError(f"the endpoint returns no predictions: {start}") from None

@@ -1,7 +1,7 @@
-"""What a local endpoint is, as `.local/endpoints/<name>/state.json` has it.
+"""The state of a local endpoint, stored in `.local/endpoints/<name>/state.json`.
 
-The file is replaced by a rename, which is how traffic moves: the front reads it anew once it is
-another file.
+The file is replaced by a rename, which switches the traffic: the router reloads the state when the
+file is another one.
 """
 
 import hashlib
@@ -15,88 +15,92 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contract.errors import EndpointError
 
-STATE = "state.json"
+STATE_FILE = "state.json"
+ROUTER_MODULES = ("router.py", "state.py", "logs.py")
 
 
 class BackendType(StrEnum):
-    """What a deployment runs as on this machine."""
+    """How a deployment runs on this machine."""
 
     PROCESS = "process"
     CONTAINER = "container"
 
 
-class _Record(BaseModel):
+class _StateModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Backend(_Record):
+class Backend(_StateModel):
     """A server of one release, behind an endpoint."""
 
     id: str
-    """Its folder in the endpoint's, and its container's name."""
+    """The name of its folder in the endpoint's folder, and part of its container's name."""
     model: str
     version: str
     digest: str
+    """SHA-256 of the release's manifest, in hex."""
     type: BackendType
     server_digest: str
-    """A digest of what serves the release, code or image, and of its settings."""
+    """A digest of the server's code or image, and of its settings."""
     port: int
     pid: int | None
-    """None of a container."""
+    """None for a container."""
     started_at: datetime
     live_since: datetime
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """The release's name, for messages: `house-prices version 2`."""
         return f"{self.model} version {self.version}"
 
 
-class State(_Record):
-    """An endpoint: what answers, and what a rollback would let answer."""
+class State(_StateModel):
+    """The backends of an endpoint: the live one, and the previous one for a rollback."""
 
     live: Backend | None = None
     previous: Backend | None = None
 
     @property
     def backends(self) -> list[Backend]:
-        """Return those that are there."""
+        """The backends that exist."""
         return [one for one in (self.live, self.previous) if one]
 
 
 def load_state(folder: Path) -> State:
-    """Read the state of an endpoint; that of none is empty.
+    """Load the state of an endpoint; it is empty if nothing was deployed.
 
     Raises:
-        EndpointError: The file can't be read.
+        EndpointError: The file can't be read or parsed.
     """
-    file = folder / STATE
+    file = folder / STATE_FILE
     try:
         return State.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         return State()
     except ValidationError:
-        raise EndpointError(f"{file}: can't be read; make deploy-endpoint writes it anew") from None
+        raise EndpointError(
+            f"{file}: can't be parsed; run make deploy-endpoint to replace it"
+        ) from None
     except OSError as error:
         raise EndpointError(f"{file}: {error.strerror}") from None
 
 
 def save_state(folder: Path, state: State) -> None:
-    """Replace the state of an endpoint: from now on the front goes by it."""
+    """Replace the state of an endpoint atomically; the router uses it from the next request on."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=STATE, delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=STATE_FILE, delete=False) as file:
         file.write(state.model_dump_json(indent=2).encode())
         file.flush()
         os.fsync(file.fileno())
-    Path(file.name).replace(folder / STATE)
+    Path(file.name).replace(folder / STATE_FILE)
 
 
-def now() -> datetime:
-    """Return the time, to the second."""
+def utc_now() -> datetime:
+    """Return the current time in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def code_digest() -> str:
-    """Return a digest of the code that a front runs on: one that is older is replaced."""
-    files = (Path(__file__).with_name(name) for name in ("router.py", "state.py"))
+def router_code_digest() -> str:
+    """Return a digest of the router's code; a router that runs other code is replaced."""
+    files = (Path(__file__).with_name(name) for name in ROUTER_MODULES)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

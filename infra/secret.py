@@ -1,4 +1,4 @@
-"""Passwords: made by Secrets Manager, and read by whoever may."""
+"""Passwords that Secrets Manager generates."""
 
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -10,12 +10,15 @@ LENGTH = 40
 
 
 def generated_secret(
-    scope: Construct, name: str, description: str, key: kms.IKey
+    scope: Construct, construct_id: str, description: str, key: kms.IKey
 ) -> secretsmanager.Secret:
-    """Build a secret of letters and digits: no shell, URI or header reads them otherwise."""
+    """Create a secret of letters and digits only.
+
+    No shell, URI or header then needs to escape it.
+    """
     secret = secretsmanager.Secret(
         scope,
-        name,
+        construct_id,
         description=description,
         encryption_key=key,
         generate_secret_string=secretsmanager.SecretStringGenerator(
@@ -25,7 +28,7 @@ def generated_secret(
     acknowledge(
         secret,
         "AwsSolutions-SMG4",
-        "The running tasks have read it at their start: it is changed by hand and with a "
-        "restart (docs/operations.md), not by a Lambda at night.",
+        "Running tasks read the secret when they start: it is changed by hand, followed by a "
+        "restart (docs/operations.md), not by a scheduled Lambda function.",
     )
     return secret

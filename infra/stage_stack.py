@@ -1,4 +1,4 @@
-"""What the stacks of a stage have in common."""
+"""The base class of a stage's stacks."""
 
 from aws_cdk import CfnOutput, Fn, Stack
 from constructs import Construct
@@ -8,23 +8,23 @@ from contract.settings.stage import Stage
 
 
 class StageStack(Stack):
-    """A stack of a stage, whose outputs have the names that contract/ gives them."""
+    """A stack of a stage; its outputs are named by contract.names.StackOutput."""
 
-    def __init__(self, scope: Construct, stage: Stage, part: StackName) -> None:
+    def __init__(self, scope: Construct, stage: Stage, name: StackName) -> None:
         super().__init__(
             scope,
-            stack_name(stage, part),
+            stack_name(stage, name),
             env={"account": stage.account or None, "region": stage.region},
-            description=f"{stage.project}, {stage.name}: {part}",
+            description=f"{stage.project}, {stage.name}: {name}",
             termination_protection=stage.production,
         )
 
     @property
     def availability_zones(self) -> list[str]:
-        """The first zones, whichever they are: the CDK would ask the account for their names."""
+        """The region's first zones, as tokens: the CDK would look up their names in the account."""
         return [Fn.select(number, Fn.get_azs()) for number in range(4)]
 
     def add_outputs(self, outputs: dict[StackOutput, str]) -> None:
-        """Make values known to the commands, which ask the deployed stack for them."""
+        """Add outputs, which the commands read from the deployed stack."""
         for name, value in outputs.items():
-            CfnOutput(self, name, value=value).override_logical_id(name)
+            CfnOutput(self, f"{name}Output", value=value).override_logical_id(name)

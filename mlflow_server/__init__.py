@@ -1,1 +1,1 @@
-"""The MLflow server as its image runs it: with users, on Postgres, artifacts through itself."""
+"""The MLflow server of the `mlflow` image: basic authentication, Postgres, proxied artifacts."""

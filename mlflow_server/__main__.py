@@ -1,4 +1,4 @@
-"""The tracking image's entry: `migrate`, `serve` or `idle SECONDS`."""
+"""Entry point of the `mlflow` image: `migrate`, `serve` or `idle SECONDS`."""
 
 import os
 import signal
@@ -14,10 +14,11 @@ USAGE = "usage: python -m mlflow_server migrate | serve | idle SECONDS"
 
 def main(arguments: list[str]) -> int:
     """Run one of the commands and return its exit code."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is loaded
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before MLflow is imported
     match arguments:
         case ["migrate"]:
-            from mlflow_server.migrate import migrate  # noqa: PLC0415 - MLflow takes seconds to load
+            # Imported here: MLflow takes seconds to load.
+            from mlflow_server.migrate import migrate  # noqa: PLC0415
 
             migrate(load_config())
         case ["serve"]:
@@ -25,15 +26,18 @@ def main(arguments: list[str]) -> int:
 
             serve(load_config())
         case ["idle", seconds] if seconds.isdigit():
-            _wait(int(seconds))
+            _idle(int(seconds))
         case _:
             print(USAGE, file=sys.stderr)
             return 2
     return 0
 
 
-def _wait(seconds: int) -> None:
-    """Be there for Session Manager to forward a port through, and end by itself if forgotten."""
+def _idle(seconds: int) -> None:
+    """Keep the task running while Session Manager forwards a port through it.
+
+    The time limit stops a task that was forgotten.
+    """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         sys.exit(0)
@@ -45,6 +49,6 @@ def _wait(seconds: int) -> None:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except StackError as failure:
-        print(f"error: {failure}", file=sys.stderr)
-        sys.exit(failure.exit_code)
+    except StackError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""What the tracking host is told by its environment, as the Fargate task sets it."""
+"""The configuration of the MLflow server: environment variables that the Fargate task sets."""
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -7,14 +7,14 @@ from sqlalchemy import URL
 from contract.errors import SettingsError
 
 ENV_PREFIX = "TRACKING_SERVER_"
-CONNECT_SECONDS = 5
-"""How long a connection to the database is waited for."""
-SILENT_MS = 10_000
-"""How long what was sent may stay unacknowledged before a connection counts as lost."""
+CONNECT_TIMEOUT_SECONDS = 5
+"""Timeout for opening a connection to the database."""
+TCP_USER_TIMEOUT_MS = 10_000
+"""How long sent data may stay unacknowledged before the connection is closed."""
 
 
-class Config(BaseSettings):
-    """Each field is the variable TRACKING_<FIELD>."""
+class ServerConfig(BaseSettings):
+    """The server's configuration; each field is the variable TRACKING_SERVER_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True)
 
@@ -23,23 +23,25 @@ class Config(BaseSettings):
     database_name: str = "mlflow"
     database_user: str = "mlflow"
     database_password: SecretStr = Field(min_length=1)
-    database_tls: str = "require"
+    database_sslmode: str = "require"
     """libpq's sslmode."""
     admin_password: SecretStr = Field(min_length=12)
     training_password: SecretStr = Field(min_length=12)
-    """Of the MLflow user that training jobs are."""
+    """The password of the MLflow user that training jobs log in as."""
     flask_secret: SecretStr = Field(min_length=16)
-    """The same for every task, or a form shown by one is refused by another."""
-    artifacts: str = Field(pattern="^s3://.+")
+    """Flask's secret key. It must be the same in every task: a form that one task has rendered may
+    be submitted to another one.
+    """
+    artifacts_destination: str = Field(pattern="^s3://.+")
     allowed_hosts: str = Field(min_length=1)
-    """The names under which it may be asked, with commas between them."""
-    host: str = "0.0.0.0"  # noqa: S104 - inside a container, whose network says who may come
+    """The host names that requests may be addressed to, separated by commas."""
+    host: str = "0.0.0.0"  # noqa: S104 - in a container; its security group restricts access
     port: int = Field(default=5000, ge=1, le=65535)
     workers: int = Field(default=2, ge=1)
 
     @property
-    def database(self) -> str:
-        """The database's URI, password included."""
+    def database_uri(self) -> str:
+        """The URI of the database, including the password."""
         return URL.create(
             "postgresql+psycopg2",
             username=self.database_user,
@@ -48,26 +50,27 @@ class Config(BaseSettings):
             port=self.database_port,
             database=self.database_name,
             query={
-                "sslmode": self.database_tls,
-                "connect_timeout": str(CONNECT_SECONDS),
-                # A database that went away without a word is noticed in seconds, not in hours.
-                "tcp_user_timeout": str(SILENT_MS),
+                "sslmode": self.database_sslmode,
+                "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
+                # Detects a database that disappeared without closing its connections: in seconds
+                # instead of hours.
+                "tcp_user_timeout": str(TCP_USER_TIMEOUT_MS),
                 "application_name": "mlflow",
             },
         ).render_as_string(hide_password=False)
 
 
-def load_config() -> Config:
-    """Read the environment.
+def load_config() -> ServerConfig:
+    """Load the configuration from the environment.
 
     Raises:
-        SettingsError: A variable is missing or can't be used.
+        SettingsError: A variable is missing or invalid.
     """
     try:
-        return Config()
+        return ServerConfig()
     except ValidationError as error:
         first = error.errors()[0]
-        # Never the value: some are passwords.
+        # Never include the value: some are passwords.
         name = f"{ENV_PREFIX}{first['loc'][0]}".upper()
         reason = "is not set" if first["type"] == "missing" else first["msg"].lower()
         raise SettingsError(f"environment: {name}: {reason}") from None

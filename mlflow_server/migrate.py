@@ -1,74 +1,79 @@
-"""Bring the database to the schema of this MLflow, and make the users that the stack needs."""
+"""Migrate the database to the schema of the installed MLflow and create the stack's users."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import mlflow.store.db.utils
 import sqlalchemy
-from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore as Users
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Runs
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore as AuthStore
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from contract.errors import TrackingError
 from contract.names import MlflowUser
-from mlflow_server.config import Config
+from mlflow_server.config import ServerConfig
 
-PROXIED = "mlflow-artifacts:/"
-"""Where artifacts are for clients: behind the server, which alone may use the bucket."""
-LOCK = 7_308_062
-"""Any number that nothing else in this database takes for a lock."""
+DEFAULT_ARTIFACT_ROOT = "mlflow-artifacts:/"
+"""The artifact root that clients see: the server proxies artifacts, and only it can access the
+bucket.
+"""
+ADVISORY_LOCK_KEY = 7_308_062
+"""An arbitrary number that identifies the lock; nothing else in this database may use it."""
 
 
-def migrate(config: Config) -> None:
-    """Migrate runs and users, one process at a time; nothing to do is nothing done.
+def migrate(config: ServerConfig) -> None:
+    """Migrate the tracking and auth tables and create or update the users; idempotent.
 
-    A password that was changed in its secret is changed here as well, so that a restart is enough.
+    A password that was changed in Secrets Manager is updated here too, so that restarting the
+    service applies it.
 
     Raises:
-        TrackingError: The database can't be reached or refuses.
+        TrackingError: The database is unreachable or returns an error.
     """
-    engine = sqlalchemy.create_engine(config.database)
+    engine = sqlalchemy.create_engine(config.database_uri)
     try:
-        with _alone(engine):
-            _migrate_runs(engine, config)
-            _make_users(config)
+        with _advisory_lock(engine):
+            _migrate_tracking_tables(engine, config)
+            _create_or_update_users(config)
     except SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise TrackingError(f"the database at {config.database_host}: {reason}") from None
+        raise TrackingError(
+            f"can't migrate the database at {config.database_host}: {reason}"
+        ) from None
     finally:
         engine.dispose()
 
 
 @contextmanager
-def _alone(engine: Engine) -> Iterator[None]:
-    """Hold a lock of the database's: tasks that start together would both make its tables.
+def _advisory_lock(engine: Engine) -> Iterator[None]:
+    """Hold a Postgres advisory lock: tasks that start together would create the tables twice.
 
-    It ends with the connection, whatever becomes of the process.
+    Postgres releases the lock when the connection closes, even if the process is killed.
     """
     with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": LOCK})
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK_KEY})
         yield
 
 
-def _migrate_runs(engine: Engine, config: Config) -> None:
-    # What `mlflow db upgrade` runs. It can't begin with an empty database, which the store itself
-    # fills when it is opened.
+def _migrate_tracking_tables(engine: Engine, config: ServerConfig) -> None:
+    # This is what `mlflow db upgrade` runs. It fails on an empty database, whose tables the store
+    # creates when it is opened.
     if "alembic_version" in inspect(engine).get_table_names():
         mlflow.store.db.utils._upgrade_db(engine)
-    Runs(config.database, PROXIED)  # which makes the default experiment as well
+    TrackingStore(config.database_uri, DEFAULT_ARTIFACT_ROOT)  # also creates the default experiment
 
 
-def _make_users(config: Config) -> None:
-    users = Users()
-    users.init_db(config.database)
+def _create_or_update_users(config: ServerConfig) -> None:
+    store = AuthStore()
+    store.init_db(config.database_uri)
     passwords = {
         MlflowUser.ADMIN: config.admin_password,
         MlflowUser.TRAINING: config.training_password,
     }
     for name, secret in passwords.items():
         password = secret.get_secret_value()
-        if not users.has_user(name):
-            users.create_user(name, password, is_admin=name is MlflowUser.ADMIN)
-        elif not users.authenticate_user(name, password):
-            users.update_user(name, password=password)
+        if not store.has_user(name):
+            store.create_user(name, password, is_admin=name is MlflowUser.ADMIN)
+        elif not store.authenticate_user(name, password):
+            store.update_user(name, password=password)

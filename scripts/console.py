@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 GRACE_SECONDS = 3.0
-"""After an interrupt, how long further ones are taken for the same one, sent again by a parent."""
+"""For how long after an interrupt further ones count as the same one, repeated by a parent."""
 PIPE_WIDTH = 110
 """Columns of a table that is not printed to a terminal."""
 OWN_LOGGERS = ("__main__", "benchmarks", "contract", "endpoints", "scripts", "training")
+"""This project's loggers; `__main__` is the command itself, which `python -m` runs."""
 
 Command = Callable[..., None]
 
@@ -57,12 +58,12 @@ def main(command: Command) -> NoReturn:
             parser.invoke(context)
     except typer.Exit as done:  # --help, or a command's own exit code
         sys.exit(done.exit_code)
-    except typer.Abort as abort:  # a question that nobody answers, or Ctrl-C in its place
+    except typer.Abort as abort:  # a prompt without an answer, or Ctrl-C at the prompt
         interrupt = abort.__context__
-        _print_error("")  # the question's own line
+        _print_error("")  # end the line of the prompt
         if isinstance(interrupt, Interrupted):
             _exit_interrupted(interrupt)
-        _print_error("error: not answered")
+        _print_error("error: the prompt was not answered")
         sys.exit(2)
     except StackError as error:
         _print_error(f"error: {error}")
@@ -70,7 +71,7 @@ def main(command: Command) -> NoReturn:
     except Interrupted as interrupt:
         _exit_interrupted(interrupt)
     except Exception as error:
-        # typer's usage errors format themselves; anything else is a defect.
+        # typer's usage errors format themselves; anything else is a defect, with its traceback.
         if not hasattr(error, "format_message"):
             raise
         _print_error(f"error: {error.format_message()}")
@@ -93,16 +94,29 @@ def configure_logging(verbose: bool = False) -> None:
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-def table_console() -> "Console":
-    """Return the console that tables are printed to: on standard output, without markup."""
+def table_console(min_width: int = 0) -> "Console":
+    """Return the console that tables are printed to: on standard output, without markup.
+
+    Args:
+        min_width: The least number of columns, however narrow the terminal is.
+    """
     from rich.console import Console  # noqa: PLC0415 - after the first line
 
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False, soft_wrap=True)
+    console = Console(width=width, highlight=False, markup=False, soft_wrap=True)
+    console.width = max(console.width, min_width)
+    return console
+
+
+def progress_console() -> "Console":
+    """Return the console that progress bars are drawn on: on standard error."""
+    from rich.console import Console  # noqa: PLC0415 - after the first line
+
+    return Console(stderr=True)
 
 
 class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to whatever sys.stderr is at the moment: a progress bar replaces it while it lives."""
+    """Writes to the current sys.stderr, which a progress bar replaces while it is displayed."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -114,7 +128,7 @@ class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 class _LineFormatter(logging.Formatter):
-    """One line: the message, behind its level where that is not INFO."""
+    """Formats a record as its message, preceded by the level unless that is INFO."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
@@ -122,9 +136,9 @@ class _LineFormatter(logging.Formatter):
 
 
 def _explain_retries(record: logging.LogRecord) -> bool:
-    """Reword urllib3's warning of a retry, by which MLflow's client waits for a server."""
+    """Reword urllib3's warning about a retry: MLflow's client waits for a server this way."""
     if record.msg.startswith("Retrying"):
-        record.msg, record.args = "no answer from the tracking server: retrying", ()
+        record.msg, record.args = "no response from the tracking server; retrying", ()
         record.levelno, record.levelname = logging.INFO, "INFO"
     return True
 
@@ -158,15 +172,17 @@ def _exit_interrupted(interrupt: Interrupted) -> NoReturn:
 
 
 def _catch_signals() -> None:
-    began = 0.0
+    """Raise Interrupted on SIGINT and SIGTERM."""
+    first_at = 0.0
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        # Once, or a second one would cut off the cleanup. One that comes later is meant.
-        nonlocal began
-        if began and time.monotonic() - began > GRACE_SECONDS:
+        # Raised once: a second exception would cut off the cleanup. A signal after the grace
+        # period is a new request, and exits at once.
+        nonlocal first_at
+        if first_at and time.monotonic() - first_at > GRACE_SECONDS:
             os._exit(128 + number)
-        if not began:
-            began = time.monotonic()
+        if not first_at:
+            first_at = time.monotonic()
             raise Interrupted(number)
 
     signal.signal(signal.SIGINT, interrupt)
@@ -176,8 +192,8 @@ def _catch_signals() -> None:
 def _reduce_garbage_collection() -> None:
     """Keep the garbage collector from scanning the libraries again and again.
 
-    They are a million objects that stay: scanning them took a second while they were loaded, and
-    another one at exit, when all memory is freed anyway.
+    They are a million objects that are never freed: scanning them took a second during loading,
+    and another second at exit, when all memory is freed anyway.
     """
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
@@ -188,15 +204,15 @@ def _silence_libraries() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # onnxruntime sends telemetry from 1.29 on, unless this is set before it is loaded.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    # MLflow logs the tracebacks of errors that it raises as well, and that are explained here.
+    # MLflow logs tracebacks of errors that it also raises; the commands explain those in one line.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # --json's place
-    # A server that went away is retried for one minute; MLflow's own default is more than four.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for --json
+    # An unreachable server is retried for one minute; MLflow's default is more than four.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # git may be missing
 
-    def show(message: Warning | str, category: type[Warning], *_: object) -> None:
-        first = str(message).strip().splitlines()[0]
-        logging.getLogger("scripts").warning("%s: %s", category.__name__, first)
+    def log_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+        first_line = str(message).strip().partition("\n")[0]
+        logging.getLogger("scripts").warning("%s: %s", category.__name__, first_line)
 
-    warnings.showwarning = show  # type: ignore[assignment]
+    warnings.showwarning = log_warning  # type: ignore[assignment]

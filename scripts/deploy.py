@@ -19,21 +19,25 @@ logger = logging.getLogger(__name__)
 
 
 def command(
-    version: Annotated[str, typer.Option(help="Of the release; by default the champion.")] = "",
-    model: Annotated[str, typer.Option(help="runs:/... or models:/...: release it first.")] = "",
+    version: Annotated[
+        str, typer.Option(help="The release's version; by default the champion.")
+    ] = "",
+    model: Annotated[str, typer.Option(help="runs:/... or models:/..., to release first.")] = "",
     backend: Annotated[
-        BackendType | None, typer.Option(help="By default what is live, else a process.")
+        BackendType | None, typer.Option(help="By default that of the live deployment, or process.")
     ] = None,
     as_json: JsonOption = False,
-    target: TargetOption = TargetName.LOCAL,
+    target_name: TargetOption = TargetName.LOCAL,
     stage: StageOption = "",
 ) -> None:
-    """Deploy a release beside the live one, check it, switch traffic, and keep the previous one."""
+    """Start a release, check its predictions, switch traffic to it, and keep the previous one."""
     settings = load_settings()
-    deployer = get_target(settings, target, stage=stage, backend_type=backend)
-    what = model or (f"version {version}" if version else "the champion")
-    logger.info("Deploying %s of %s to %s", what, settings.release.model, settings.serving.endpoint)
-    result = deployer.deploy(version or None, model or None)
+    target = get_target(settings, target_name, stage=stage, backend_type=backend)
+    source = model or (f"version {version}" if version else "the champion")
+    logger.info(
+        "Deploying %s of %s to %s", source, settings.release.model, settings.serving.endpoint
+    )
+    result = target.deploy(version or None, model or None)
     if as_json:
         print(json.dumps(result.as_json(), indent=2, default=datetime.isoformat))
     else:

@@ -1,4 +1,4 @@
-"""Results as a person reads them, on standard output."""
+"""Human-readable results on standard output."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from endpoints.smoke_test import SmokeTestReport
-    from endpoints.target import DeploymentResult, Status
+    from endpoints.target import Deployment, DeploymentResult, Status
     from training.metrics import Metrics
     from training.result import TrainingResult
 
-TOP = 10
-"""Combinations of a leaderboard that are shown."""
+LEADERBOARD_ROWS = 10
+"""Combinations of a leaderboard that are printed."""
 
 
 def print_leaderboard(result: "TrainingResult") -> None:
@@ -22,12 +22,14 @@ def print_leaderboard(result: "TrainingResult") -> None:
     from rich.text import Text  # noqa: PLC0415 - after the first line
 
     entries = result.leaderboard
-    table = _table(f"Best {min(TOP, len(entries))} of {len(entries)} on the validation rows")
+    table = _table(
+        f"Best {min(LEADERBOARD_ROWS, len(entries))} of {len(entries)} on the validation rows"
+    )
     table.add_column("", justify="right")
     table.add_column("combination")
     for name in ("RMSE", "MAPE", "R2"):
         table.add_column(name, justify="right")
-    for rank, entry in enumerate(entries[:TOP], start=1):
+    for rank, entry in enumerate(entries[:LEADERBOARD_ROWS], start=1):
         table.add_row(str(rank), Text(entry.name), *format_metrics(entry.metrics))
     console = table_console()
     console.print(table)
@@ -41,17 +43,17 @@ def print_leaderboard(result: "TrainingResult") -> None:
 
 
 def print_deployment(result: "DeploymentResult") -> None:
-    """Print what is live, and which release a rollback would make live again."""
+    """Print the live release and the one that a rollback restores."""
     state = "Live" if result.changed else "Already live"
     live = result.live
-    print(f"{state}: {live.name} (sha256 {live.digest[:12]}, {live.runs_as})")
+    print(f"{state}: {live.name} (sha256 {live.digest[:12]}, {live.compute})")
     print(f"URL: {result.url}")
     if result.previous:
         print(f"Previous: {result.previous.name}, kept for make rollback")
 
 
 def print_status(status: "Status") -> None:
-    """Print the endpoint's deployments, then what was repaired and what is broken."""
+    """Print the endpoint's deployments, then the repairs and the remaining problems."""
     if status.live:
         _print_deployments(status)
     elif not status.problems:
@@ -81,21 +83,30 @@ def print_smoke_test(report: "SmokeTestReport") -> None:
 
 
 def format_metrics(metrics: "Metrics") -> tuple[str, str, str]:
-    """Return RMSE, MAPE and R2 as a person reads them."""
+    """Return RMSE, MAPE and R2, formatted for people."""
     return f"{metrics['RMSE']:,.6g}", f"{metrics['MAPE']:.2%}", f"{metrics['R2']:.4f}"
 
 
 def _print_deployments(status: "Status") -> None:
     table = _table(f"{status.endpoint} at {status.url}")
-    for name in ("", "release", "sha256", "live since", "runs as", "uptime", "healthy"):
+    for name in ("", "release", "sha256", "live since", "compute", "uptime", "healthy"):
         table.add_column(name)
-    for role, one in (("live", status.live), ("previous", status.previous)):
-        if one:
-            uptime = _duration(datetime.now(UTC) - one.started_at) if one.healthy else ""
-            since = one.live_since.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            healthy = "yes" if one.healthy else "no"
-            table.add_row(role, one.name, one.digest[:12], since, one.runs_as, uptime, healthy)
+    for state, deployment in (("live", status.live), ("previous", status.previous)):
+        if deployment:
+            table.add_row(state, *_deployment_cells(deployment))
     table_console().print(table)
+
+
+def _deployment_cells(deployment: "Deployment") -> tuple[str, ...]:
+    healthy = deployment.healthy
+    return (
+        deployment.name,
+        deployment.digest[:12],
+        deployment.live_since.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        deployment.compute,
+        _format_duration(datetime.now(UTC) - deployment.started_at) if healthy else "",
+        "yes" if healthy else "no",
+    )
 
 
 def _table(title: str) -> "Table":
@@ -105,10 +116,11 @@ def _table(title: str) -> "Table":
     return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
 
 
-def _duration(time: timedelta) -> str:
-    minutes, seconds = divmod(int(time.total_seconds()), 60)
+def _format_duration(duration: timedelta) -> str:
+    """Return a duration in its two largest units, such as `3 d 4 h`."""
+    minutes, seconds = divmod(int(duration.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s")]
-    shown = [f"{number} {unit}" for number, unit in parts if number][:2]
-    return " ".join(shown) or "0 s"
+    largest = [f"{number} {unit}" for number, unit in parts if number][:2]
+    return " ".join(largest) or "0 s"

@@ -1,4 +1,4 @@
-"""Write the hashed locks under requirements/ from pyproject.toml's groups: `make lock`."""
+"""Compile the hashed locks in requirements/ from the groups in pyproject.toml: `make lock`."""
 
 import shutil
 import subprocess
@@ -15,17 +15,21 @@ LOCKS = {
     "dev": ("train", "infra", "mlflow-server"),
     "uv": (),
 }
-"""Each lock, and the locks whose versions it must agree with."""
+"""Each lock, and the locks whose versions it must share."""
 
 
 def main() -> int:
-    """Compile every lock for all supported Pythons and platforms, naming no package host."""
-    for group, agrees_with in LOCKS.items():
+    """Compile every lock for all supported Python versions and platforms, without package hosts.
+
+    Returns:
+        The exit code.
+    """
+    for group, constraints in LOCKS.items():
         command = [UV, "pip", "compile", "pyproject.toml", "--group", group, "--quiet"]
         command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest"]
         command += ["--generate-hashes", "--no-emit-index-url", "--no-annotate"]
         command += ["--custom-compile-command", "make lock", "--upgrade"]
-        for other in agrees_with:
+        for other in constraints:
             command += ["--constraint", f"requirements/{other}.txt"]
         command += ["--output-file", f"requirements/{group}.txt"]
         print(f"requirements/{group}.txt", file=sys.stderr)

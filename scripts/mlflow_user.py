@@ -1,9 +1,8 @@
-"""Add a person to a stage's MLflow, and say what they may do there: `make mlflow-user`."""
+"""Add a user to a stage's MLflow, or change the user's permissions: `make mlflow-user`."""
 
 import logging
 import secrets
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -12,97 +11,101 @@ from contract.errors import TrackingError
 from contract.names import MlflowUser, StackName, StackOutput
 from contract.settings.loader import load_settings
 from endpoints.ports import find_free_port
-from scripts.aws.account import Account, errors
-from scripts.aws.mlflow_users import ALL, Kind, Users
-from scripts.aws.port_forwarding import forwarded
+from scripts.aws.account import AwsAccount, aws_errors
+from scripts.aws.mlflow_users import ALL_RESOURCES, Permission, ResourceType, UserClient
+from scripts.aws.port_forwarding import forward_port
 from scripts.console import main
 
 logger = logging.getLogger(__name__)
 
-
-class Permission(StrEnum):
-    """What MLflow lets a user do with an experiment or a registered model."""
-
-    READ = "READ"
-    USE = "USE"
-    EDIT = "EDIT"
-    MANAGE = "MANAGE"
-    NONE = "NONE"
-    """What was granted is taken back."""
+Resources = Sequence[tuple[ResourceType, str, str]]
+"""Resources that a permission is set on: the type, MLflow's ID, and a description."""
 
 
 def command(
     name: Annotated[str, typer.Argument(help="The user's name.")],
     permission: Annotated[
         Permission | None,
-        typer.Option(case_sensitive=False, help="To grant; READ where none is named."),
+        typer.Option(case_sensitive=False, help="The permission to grant; by default READ."),
     ] = None,
     experiment: Annotated[
-        list[str] | None, typer.Option(help="On this experiment alone; on all else.")
+        list[str] | None, typer.Option(help="Only on this experiment; by default on all.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="On this registered model alone; on all else.")
+        list[str] | None, typer.Option(help="Only on this registered model; by default on all.")
     ] = None,
-    new_password: Annotated[bool, typer.Option(help="Make a new password.")] = False,
+    new_password: Annotated[bool, typer.Option(help="Generate a new password.")] = False,
     remove: Annotated[bool, typer.Option(help="Remove the user.")] = False,
 ) -> None:
-    """Add a person to a stage's MLflow, change what they may do, or remove them.
+    """Add a user to a stage's MLflow, change the user's permissions, or remove the user.
 
-    Nobody sees what nobody has granted. A password is made, and shown this once.
+    Users see only what they have a permission on. The password is generated, and printed once.
     """
-    stage = load_settings().get_stage()
     if name in set(MlflowUser):
-        raise TrackingError(f"{name} is the stack's own user: its password is in Secrets Manager")
-    account = Account(stage)
-    secret = account.outputs(StackName.MLFLOW)[StackOutput.MLFLOW_ADMIN_SECRET]
-    with errors("the admin's password"):
-        found = account.client("secretsmanager").get_secret_value(SecretId=secret)
-    with forwarded(account, find_free_port()) as way:
-        users = Users(way.pool, MlflowUser.ADMIN, found["SecretString"])
+        raise TrackingError(f"{name} is the stack's own user; its password is in Secrets Manager")
+    account = AwsAccount(load_settings().get_stage())
+    password = _admin_password(account)
+    with forward_port(account, find_free_port()) as forwarding:
+        users = UserClient(forwarding.pool, MlflowUser.ADMIN, password)
         if remove:
-            users.remove(name)
-            logger.info(f"Removed {name} from MLflow of {stage.prefix}")
+            users.delete_user(name)
+            logger.info("Removed %s from MLflow of %s", name, account.stage.prefix)
             return
-        places = _places(users, experiment or (), model or ())
-        new = not users.has(name)
-        if new or new_password:
-            _give_password(users, name, new=new)
-        if new or permission or experiment or model:
-            _grant(users, name, permission or Permission.READ, places)
+        # All are looked up before anything is changed.
+        resources = _find_resources(users, experiment or (), model or ())
+        is_new = not users.user_exists(name)
+        sets_permission = bool(is_new or permission or experiment or model)
+        if is_new or new_password:
+            _set_password(users, name, is_new)
+        if sets_permission:
+            _set_permission(users, name, permission or Permission.READ, resources)
         elif not new_password:
-            logger.info(
-                f"{name} is there already, and nothing was to be changed (--help tells what can)"
-            )
+            logger.info("%s already exists, and no change was requested (see --help)", name)
 
 
-Places = Sequence[tuple[Kind, str, str]]
-"""What is granted on: its kind, MLflow's id of it, and its name for people."""
+def _admin_password(account: AwsAccount) -> str:
+    secret = account.outputs(StackName.MLFLOW)[StackOutput.MLFLOW_ADMIN_SECRET]
+    with aws_errors("the admin's password"):
+        response = account.client("secretsmanager").get_secret_value(SecretId=secret)
+    return str(response["SecretString"])
 
 
-def _places(users: Users, experiments: Sequence[str], models: Sequence[str]) -> Places:
-    """Find them all before anything is changed."""
+def _find_resources(
+    users: UserClient, experiments: Sequence[str], models: Sequence[str]
+) -> Resources:
     if not experiments and not models:
-        return [(kind, ALL, f"all {kind.value.replace('_', ' ')}s") for kind in Kind]
+        return [
+            (kind, ALL_RESOURCES, f"all {kind.value.replace('_', ' ')}s") for kind in ResourceType
+        ]
     return [
-        *((Kind.EXPERIMENT, users.experiment_id(one), f"experiment {one}") for one in experiments),
-        *((Kind.MODEL, users.model_id(one), f"registered model {one}") for one in models),
+        *(
+            (ResourceType.EXPERIMENT, users.get_experiment_id(one), f"experiment {one}")
+            for one in experiments
+        ),
+        *(
+            (ResourceType.MODEL, users.get_model_id(one), f"registered model {one}")
+            for one in models
+        ),
     ]
 
 
-def _give_password(users: Users, name: str, *, new: bool) -> None:
-    """Make a password, and show it at once, whatever comes after."""
+def _set_password(users: UserClient, name: str, is_new: bool) -> None:
+    """Generate a password, and print it at once, so that no later failure can lose it."""
     password = secrets.token_urlsafe(18)
-    (users.create if new else users.change_password)(name, password)
-    logger.info(f"The password of {name} in MLflow, shown this once:")
+    if is_new:
+        users.create_user(name, password)
+    else:
+        users.update_password(name, password)
+    logger.info("Password of %s in MLflow, printed only once:", name)
     print(password, flush=True)
 
 
-def _grant(users: Users, name: str, permission: Permission, places: Places) -> None:
-    for kind, key, words in places:
-        users.revoke(name, kind, key)  # MLflow knows no change of a grant
-        if permission is not Permission.NONE:
-            users.grant(name, kind, key, permission)
-        logger.info(f"{name} has {permission} on {words}")
+def _set_permission(
+    users: UserClient, name: str, permission: Permission, resources: Resources
+) -> None:
+    for resource_type, resource_id, description in resources:
+        users.set_permission(name, resource_type, resource_id, permission)
+        logger.info("%s has %s on %s", name, permission, description)
 
 
 if __name__ == "__main__":

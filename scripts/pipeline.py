@@ -1,6 +1,6 @@
 """Train, release, deploy and smoke test, one after the other: `make pipeline`.
 
-Each step finds what is done already, so that a second call changes nothing.
+Each step skips what was done before, so that a second call changes nothing.
 """
 
 import logging
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from contract.errors import TrackingError
+from contract.errors import StackError
 from contract.release import Release
 from contract.release_store import ReleaseStore
 from contract.settings.loader import Settings, load_settings
@@ -27,27 +27,29 @@ logger = logging.getLogger(__name__)
 
 
 def command(
-    ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the MLflow UI.")] = PORT,
-    target: TargetOption = TargetName.LOCAL,
+    ui_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The port of the MLflow UI.")
+    ] = PORT,
+    target_name: TargetOption = TargetName.LOCAL,
     stage: StageOption = "",
 ) -> None:
     """Train the grids, release the winner, deploy the champion, and smoke test it."""
     settings = load_settings()
-    place = get_target(settings, target, stage=stage)
+    target = get_target(settings, target_name, stage=stage)
 
     names = ", ".join(settings.training.families)
     uri = settings.masked_tracking_uri
     logger.info("1/4 Training %s on %s; tracking in %s", names, settings.data.train, uri)
     with show_progress(settings.training.metric) as progress:
-        result = place.train(progress)
+        result = target.train(progress)
     logger.info("2/4 Releasing %s", result.winner.name)
-    release = place.release(f"runs:/{result.winner.run_id}/model")
+    release = target.release(f"runs:/{result.winner.run_id}/model")
     model, endpoint = settings.release.model, settings.serving.endpoint
     logger.info("3/4 Deploying the champion of %s to %s", model, endpoint)
-    deployed = place.deploy()
+    deployed = target.deploy()
     ui_address = _start_ui(settings, ui_port)
-    logger.info("4/4 Sending known rows to the endpoint")
-    report = run_smoke_test(place, settings)
+    logger.info("4/4 Testing the predictions of the endpoint")
+    report = run_smoke_test(target, settings)
     print_smoke_test(report)
     check_report(report)
     if ui_address:
@@ -56,13 +58,13 @@ def command(
 
 
 def _start_ui(settings: Settings, port: int) -> str:
-    """Start the MLflow UI in the background; return its address, or "" where there is none."""
+    """Start the MLflow UI in the background; return its address, or "" if it can't be started."""
     if settings.uses_tracking_server:
         return ""
     try:
         return MlflowUi(settings).start(port)
-    except TrackingError as error:  # the endpoint is what counts
-        logger.warning("no MLflow UI: %s (make ui ARGS='--port ...')", error)
+    except StackError as error:  # the pipeline works without the UI
+        logger.warning("the MLflow UI is not started: %s (make ui ARGS='--port ...')", error)
         return ""
 
 
@@ -73,7 +75,7 @@ def _print_summary(
     deployed: DeploymentResult,
     ui_address: str,
 ) -> None:
-    """Print what was done, where it is, and how to stop it."""
+    """Print the results, their locations, and how to stop what runs."""
     metrics = {"validation": result.winner.metrics, "test": result.test_metrics}
     figures = [
         "{} RMSE {}, MAPE {}, R2 {}".format(name, *format_metrics(one))
@@ -86,7 +88,7 @@ def _print_summary(
         ("Trained", f"{result.winner.name} (run {result.winner.run_id})"),
         *(("", one) for one in figures),
         ("Released", f"{settings.release.model} version {version}, in {store.uri}"),
-        ("Live", f"{live.name} (sha256 {live.digest[:12]}, {live.runs_as})"),
+        ("Live", f"{live.name} (sha256 {live.digest[:12]}, {live.compute})"),
         ("Endpoint", deployed.url),
         (
             "MLflow",

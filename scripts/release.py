@@ -15,16 +15,19 @@ logger = logging.getLogger(__name__)
 
 
 def command(
-    model: Annotated[str, typer.Option(help="runs:/<id>/model or models:/<name>/<version>.")] = "",
-    target: TargetOption = TargetName.LOCAL,
+    model: Annotated[
+        str,
+        typer.Option(help="runs:/<id>/model or models:/<name>/<version>; by default the winner."),
+    ] = "",
+    target_name: TargetOption = TargetName.LOCAL,
     stage: StageOption = "",
 ) -> None:
-    """Release a tracked model as an ONNX graph with its manifest; show what was released."""
+    """Release a tracked model as an ONNX graph with its manifest."""
     settings = load_settings()
-    releaser = get_target(settings, target, stage=stage)
-    what = model or "the winner of the latest training"
-    logger.info("Releasing %s as %s", what, settings.release.model)
-    release = releaser.release(model or None)
+    target = get_target(settings, target_name, stage=stage)
+    source = model or "the winner of the latest training"
+    logger.info("Releasing %s as %s", source, settings.release.model)
+    release = target.release(model or None)
     manifest, store = release.manifest, settings.resolve_path(settings.release.store)
     print(f"Released: {release.name} ({manifest.family}, sha256 {release.digest[:12]})")
     print(f"Stored in {store}/{manifest.model}/{manifest.version}")

@@ -16,14 +16,14 @@ logger = logging.getLogger(__name__)
 
 def command(
     as_json: JsonOption = False,
-    target: TargetOption = TargetName.LOCAL,
+    target_name: TargetOption = TargetName.LOCAL,
     stage: StageOption = "",
 ) -> None:
-    """Make the previous release live again, and keep the live one as the previous one."""
+    """Swap the live and the previous release."""
     settings = load_settings()
-    deployer = get_target(settings, target, stage=stage)
+    target = get_target(settings, target_name, stage=stage)
     logger.info("Rolling back %s", settings.serving.endpoint)
-    result = deployer.rollback()
+    result = target.rollback()
     if as_json:
         print(json.dumps(result.as_json(), indent=2, default=datetime.isoformat))
     else:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs a hashed lock into the project's virtual environment: scripts/setup.sh requirements/train.txt
-# uv does it where it is there or can be had; plain pip does it otherwise. NO_UV=1 asks for plain pip.
+# Install a hashed lock into the project's virtual environment: scripts/setup.sh requirements/train.txt
+# uses uv if it is installed or can be installed, else pip. NO_UV=1 selects pip.
 set -euo pipefail
 lock=$1
 python=${PYTHON:-python3}
@@ -8,9 +8,9 @@ venv=${VENV:-.venv}
 
 fail() { echo "setup: $1" >&2; exit 2; }
 
-command -v "$python" >/dev/null || fail "no $python on this machine; name one with PYTHON=..."
+command -v "$python" >/dev/null || fail "$python is not installed; set PYTHON=... to a Python of 3.11, 3.12 or 3.13"
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
-  fail "$("$python" --version) is not supported: 3.11, 3.12 or 3.13 is; name one with PYTHON=..."
+  fail "$("$python" --version) is not supported; set PYTHON=... to a Python of 3.11, 3.12 or 3.13"
 
 if [ ! -x "$venv/bin/python" ]; then
   "$python" -m venv "$venv" || fail "$python -m venv failed (on Debian: apt install python3-venv)"
@@ -27,7 +27,7 @@ find_uv() {
 
 if uv=$(find_uv); then
   echo "Installing $lock into $venv with uv (about a minute, once) ..." >&2
-  # Compiled now, or every start would pay for it.
+  # Compiled once, not at every start.
   VIRTUAL_ENV=$venv "$uv" pip install --quiet --compile-bytecode --require-hashes --requirement "$lock"
 else
   echo "Installing $lock into $venv with pip (about two minutes, once) ..." >&2

@@ -1,4 +1,4 @@
-"""Show what an endpoint runs, and restart what died: `make status`."""
+"""Show the state of an endpoint, and restart stopped servers: `make status`."""
 
 import json
 import logging
@@ -18,18 +18,17 @@ logger = logging.getLogger(__name__)
 
 def command(
     as_json: JsonOption = False,
-    target: TargetOption = TargetName.LOCAL,
+    target_name: TargetOption = TargetName.LOCAL,
     stage: StageOption = "",
 ) -> None:
-    """Show what runs, since when and where; restart what died, and report it.
+    """Show the live and the previous deployment; restart servers that stopped, and report it.
 
-    The exit code is 0 where the endpoint answers now, and 1 where it doesn't or nothing is
-    deployed.
+    The exit code is 0 if the endpoint is healthy, and 1 if it isn't or nothing is deployed.
     """
     settings = load_settings()
-    endpoint = get_target(settings, target, stage=stage)
+    target = get_target(settings, target_name, stage=stage)
     logger.info("Checking %s", settings.serving.endpoint)
-    status = endpoint.status()
+    status = target.status()
     if as_json:
         print(json.dumps(status.as_json(), indent=2, default=datetime.isoformat))
     else:

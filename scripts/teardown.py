@@ -1,4 +1,4 @@
-"""Stop what the project started: `make teardown`."""
+"""Remove the endpoints and stop the MLflow UI: `make teardown`."""
 
 import logging
 
@@ -12,12 +12,12 @@ from scripts.options import StageOption, TargetOption
 logger = logging.getLogger(__name__)
 
 
-def command(target: TargetOption = TargetName.LOCAL, stage: StageOption = "") -> None:
-    """Remove the endpoints and all that serves them; what was trained and released stays."""
+def command(target_name: TargetOption = TargetName.LOCAL, stage: StageOption = "") -> None:
+    """Remove the endpoints and stop the MLflow UI; trained models and releases stay."""
     settings = load_settings()
-    endpoints = get_target(settings, target, stage=stage)
+    target = get_target(settings, target_name, stage=stage)
     logger.info("Removing the endpoints")
-    removed = [*endpoints.teardown()]
+    removed = [*target.teardown()]
     if MlflowUi(settings).stop():
         removed.append("the MLflow UI")
     print(f"Removed: {', '.join(removed)}" if removed else "There was nothing to remove")

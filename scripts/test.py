@@ -1,4 +1,4 @@
-"""Send 20 rows to the endpoint and compare its predictions with what is known: `make smoke-test`."""
+"""Send 20 rows to the endpoint and check its predictions: `make smoke-test`."""
 
 import json
 import logging
@@ -17,24 +17,25 @@ logger = logging.getLogger(__name__)
 
 def command(
     as_json: JsonOption = False,
-    target: TargetOption = TargetName.LOCAL,
+    target_name: TargetOption = TargetName.LOCAL,
     stage: StageOption = "",
 ) -> None:
-    """Send 20 rows to the endpoint; fail if a prediction is not what it should be.
+    """Send 20 rows to the endpoint, print its predictions, and check them against the release.
 
-    The exit code is 1 where a prediction is wrong, and 2 where there is none.
+    The exit code is 1 if a prediction is wrong, and 2 if the endpoint returns none.
     """
     settings = load_settings()
-    endpoint = get_target(settings, target, stage=stage)
-    rows = f"the first {ROWS} rows of {settings.data.test}" if settings.data.test else "known rows"
+    target = get_target(settings, target_name, stage=stage)
+    test_rows = f"the first {ROWS} rows of {settings.data.test}"
+    rows = test_rows if settings.data.test else f"{ROWS} rows of the release"
     logger.info("Sending %s to %s", rows, settings.serving.endpoint)
-    report = run_smoke_test(endpoint, settings)
+    report = run_smoke_test(target, settings)
     if as_json:
         print(json.dumps(asdict(report), indent=2))
     else:
         print_smoke_test(report)
     check_report(report)
-    logger.info("Passed: %s predicts what it was released with", report.release)
+    logger.info("Passed: the predictions match %s", report.release)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,19 @@ from endpoints import get_target
 from endpoints.target import TargetName
 from scripts.console import main
 from scripts.display import print_leaderboard
-from scripts.options import JsonOption, StageOption, TargetOption
+from scripts.options import FamiliesOption, JsonOption, StageOption, TargetOption
 from scripts.progress import show_progress
 
 logger = logging.getLogger(__name__)
 
 
 def command(
-    families: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
+    families: FamiliesOption = "",
     as_json: JsonOption = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Train again what is tracked already.")
+        bool, typer.Option("--force", help="Train all combinations, even those tracked already.")
     ] = False,
-    target: TargetOption = TargetName.LOCAL,
+    target_name: TargetOption = TargetName.LOCAL,
     stage: StageOption = "",
 ) -> None:
     """Train every combination of the grids, track each in MLflow, and show the winner."""
@@ -32,7 +32,7 @@ def command(
     if families:
         chosen = settings.training.model_copy(update={"families": tuple(families.split(","))})
         settings = settings.model_copy(update={"training": chosen})
-    trainer = get_target(settings, target, stage=stage)
+    target = get_target(settings, target_name, stage=stage)
     logger.info(
         "Training %s on %s; tracking in %s",
         ", ".join(settings.training.families),
@@ -40,7 +40,7 @@ def command(
         settings.masked_tracking_uri,
     )
     with show_progress(settings.training.metric) as progress:
-        result = trainer.train(progress, force)
+        result = target.train(progress, force)
     if result.already_tracked == len(result.leaderboard):
         logger.info(
             "Already trained on the same data, code and settings (run %s); FORCE=1 trains it again",

@@ -1,4 +1,4 @@
-"""Show what was tracked in a browser: `make ui`."""
+"""Open the MLflow UI: `make ui`."""
 
 import logging
 import os
@@ -16,52 +16,59 @@ from scripts.local.mlflow_server import (
     EXPERIMENTS_PAGE,
     PORT,
     require_free_port,
+    server_address,
     server_command,
     server_environment,
 )
+from scripts.options import TargetOption
 
 logger = logging.getLogger(__name__)
 
 
 def command(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = PORT,
-    target: Annotated[TargetName, typer.Option(help="Whose runs to show.")] = TargetName.LOCAL,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The local port.")] = PORT,
+    target_name: TargetOption = TargetName.LOCAL,
 ) -> None:
-    """Show what was tracked at http://127.0.0.1:5000, until Ctrl-C."""
+    """Serve the MLflow UI at http://127.0.0.1:5000 until Ctrl-C."""
     settings = load_settings()
-    if target is TargetName.AWS:
-        _show_stage(settings.get_stage(), port)
+    if target_name is TargetName.AWS:
+        _forward_stage(settings.get_stage(), port)
     else:
-        _serve(settings, port)
+        _serve_local(settings, port)
 
 
-def _serve(settings: Settings, port: int) -> None:
-    """Serve what was tracked on this machine."""
+def _serve_local(settings: Settings, port: int) -> None:
+    """Serve the local store."""
     if settings.uses_tracking_server:
-        raise TrackingError(f"tracking is a server already: open {settings.masked_tracking_uri}")
+        raise TrackingError(f"tracking uses a server; open {settings.masked_tracking_uri}")
     require_free_port(port)
-    page = f"http://{HOST}:{port}{EXPERIMENTS_PAGE}"
-    logger.info(f"Serving {settings.masked_tracking_uri} in some seconds; Ctrl-C ends it: {page}")
+    page = f"{server_address(port)}{EXPERIMENTS_PAGE}"
+    logger.info("Starting MLflow on %s; stop it with Ctrl-C", settings.masked_tracking_uri)
+    print(f"MLflow: {page}", flush=True)
     (settings.root / ".local").mkdir(exist_ok=True)
-    arguments = server_command(settings, port)
-    # In this process's place, so that Ctrl-C is the server's.
-    os.execve(arguments[0], arguments, server_environment())  # noqa: S606
+    command = server_command(settings, port)
+    # The server replaces this process, so that it receives Ctrl-C itself.
+    os.execve(command[0], command, server_environment())  # noqa: S606
 
 
-def _show_stage(stage: Stage, port: int) -> None:
+def _forward_stage(stage: Stage, port: int) -> None:
     """Forward a port to the stage's MLflow, which has no public address."""
-    from scripts.aws.account import Account  # noqa: PLC0415 - boto3, on the way to AWS alone
-    from scripts.aws.port_forwarding import forwarded  # noqa: PLC0415
+    from scripts.aws.account import AwsAccount  # noqa: PLC0415 - boto3 is needed on AWS only
+    from scripts.aws.port_forwarding import forward_port  # noqa: PLC0415
 
-    with forwarded(Account(stage), port) as way:
-        logger.info(f"MLflow of {stage.prefix}, until Ctrl-C: {way.address}{EXPERIMENTS_PAGE}")
-        logger.info("It asks for your user and password there; `make mlflow-user` adds people")
+    with forward_port(AwsAccount(stage), port) as forwarding:
+        print(f"MLflow: {forwarding.address}{EXPERIMENTS_PAGE}", flush=True)
+        logger.info("Forwarding to MLflow of %s until Ctrl-C", stage.prefix)
+        logger.info("Log in with your MLflow user and password; make mlflow-user adds users")
         if stage.mlflow_domain:
             logger.info(
-                f"Its certificate is for {stage.mlflow_domain}: your browser warns, unless that "
-                f"name is {HOST} for it (/etc/hosts) and you open it by that name"
+                "The certificate is for %s, so browsers warn about %s; to avoid the warning, map "
+                "the domain to %s in /etc/hosts and open it instead",
+                stage.mlflow_domain,
+                HOST,
+                HOST,
             )
-        way.wait()
+        forwarding.wait()
 
 
 if __name__ == "__main__":

@@ -11,19 +11,21 @@ from contract.settings.serving import load_serving_settings
 from serving.log import log_line
 from serving.supervisor import serve
 
-PORT_VARIABLE, PORT = "SAGEMAKER_BIND_TO_PORT", 8080
+PORT_VARIABLE, DEFAULT_PORT = "SAGEMAKER_BIND_TO_PORT", 8080
 
 
 def main() -> int:
-    """Read the arguments and serve; return the exit code."""
+    """Parse the arguments, serve until stopped, and return the exit code."""
     parser = argparse.ArgumentParser("serving", description="Serve a release over HTTP.")
     parser.add_argument("command", nargs="?", choices=["serve"], default="serve")
-    parser.add_argument("--model", type=Path, default=SAGEMAKER_MODEL_DIR, help="the release")
-    parser.add_argument("--host", default="0.0.0.0", help="where to listen")  # noqa: S104
-    parser.add_argument("--port", help=f"default: {PORT_VARIABLE}, else {PORT}")
+    parser.add_argument(
+        "--model", type=Path, default=SAGEMAKER_MODEL_DIR, help="the release folder"
+    )
+    parser.add_argument("--host", default="0.0.0.0", help="the address to bind")  # noqa: S104
+    parser.add_argument("--port", help=f"default: ${PORT_VARIABLE}, or {DEFAULT_PORT}")
     arguments = parser.parse_args()
     try:
-        port = _port(arguments.port or os.environ.get(PORT_VARIABLE) or str(PORT))
+        port = _parse_port(arguments.port or os.environ.get(PORT_VARIABLE) or str(DEFAULT_PORT))
         serve(arguments.model, arguments.host, port, load_serving_settings())
     except StackError as error:
         log_line(f"error: {error}")
@@ -33,10 +35,10 @@ def main() -> int:
     return 0
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if text.isdigit() and 0 < int(text) < 2**16:
         return int(text)
-    raise StackError(f"{text[:40]!r} is no port; it is a number from 1 to 65535")
+    raise StackError(f"invalid port {text[:40]!r}: expected a number from 1 to 65535")
 
 
 if __name__ == "__main__":

@@ -1,301 +1,203 @@
-"""From the values of a request to what the graph takes: types checked, gaps and strangers counted.
+"""The columns of a request as the inputs of the graph: validated, converted and counted.
 
-Columns of one type are checked and converted together: for a single row, which is what an endpoint
-is asked for most, eighty conversions would take longer than the prediction.
+Columns of one type are validated and converted together: for a single row, which is what most
+requests contain, eighty conversions would take longer than the prediction.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.release import MISSING_INT64, Column, Manifest
 from serving.errors import RequestError
+from serving.values import (
+    MAX_EXACT_INTEGER,
+    NUMBER_TYPES,
+    STRING_TYPES,
+    StringColumn,
+    Values,
+    convert_each,
+    number_converter,
+    remove_missing_strings,
+    to_boolean,
+    to_int64,
+    to_string,
+)
 
-T = TypeVar("T")
-Values = Sequence[object]
-NUMBERS = {int, float, type(None)}
-TEXTS = {str, type(None)}
-EXACT = 2.0**53
-"""Up to here a float64 holds every whole number."""
-WRITTEN_NAN = ("nan", "NaN")
-WANTED = {
-    "long": "a whole number",
-    "double": "a number",
-    "boolean": "true or false",
-    "string": "a text",
-}
-TRUTH = {"true": True, "false": False}
-SHOWN = 40
-"""Characters of a value in a message."""
+Arrays = dict[str, NDArray[np.generic]]
+"""By input of the graph (`Column.packed_input`), of shape (columns, rows)."""
 
 
 @dataclass(frozen=True)
 class RequestRows:
-    """The rows of a request by columns, as they were sent."""
+    """The rows of a request by column, as they were sent."""
 
     columns: Mapping[str, Values]
-    rows: int
-    textual: bool = False
-    """Whether all values are text, as in CSV, of which numbers are yet to be read."""
+    row_count: int
+    all_strings: bool = False
+    """Whether all values are strings, numbers included, as in CSV."""
 
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """The same rows as the graph takes them."""
+    """The rows of a request as the inputs of the graph."""
 
-    feeds: Mapping[str, NDArray[np.generic]]
-    """By `Column.packed_input`: columns x rows."""
-    rows: int
+    arrays: Arrays
+    row_count: int
     imputed: int
-    """Values that the graph puts in place of missing ones."""
+    """Missing values that the graph imputes."""
     unknown: int
-    """Categories that were not seen in training."""
+    """Values that are categories not seen in training."""
 
 
 class Schema:
-    """The columns of a release, and how values become theirs."""
+    """The columns of a release, and the conversion of a request's rows to them."""
 
     def __init__(self, manifest: Manifest) -> None:
-        """Sort the columns by what the graph takes."""
+        """Group the columns by input of the graph."""
         self.names = tuple(column.name for column in manifest.columns)
         self.required = frozenset(column.name for column in manifest.columns if column.required)
-        self._missing = frozenset({"", *manifest.missing_values})
-        self._texts = [
-            _TextColumn(column, self._missing)
-            for column in manifest.columns
-            if column.type == "string"
-        ]
-        self._packs: dict[str, list[Column]] = {}
+        self._missing_strings = frozenset({"", *manifest.missing_values})
+        self._columns_by_input: dict[str, list[Column]] = {}
         for column in manifest.columns:
-            self._packs.setdefault(column.packed_input, []).append(column)
-        self._codes = [
-            (packed_input, line, frozenset(map(float, column.categories)))
-            for packed_input, columns in self._packs.items()
-            for line, column in enumerate(columns)
-            if column.role == "code" and packed_input != "string"
+            self._columns_by_input.setdefault(column.packed_input, []).append(column)
+        self._string_columns = [
+            StringColumn(column, self._missing_strings)
+            for column in self._columns_by_input.get("string", ())
+        ]
+        self._numeric_categories = [
+            (input_name, index, frozenset(map(float, column.categories)))
+            for input_name, columns in self._columns_by_input.items()
+            for index, column in enumerate(columns)
+            if column.role == "numeric_category" and input_name != "string"
         ]
 
-    def read(self, frame: RequestRows) -> ModelInputs:
-        """Convert a request's rows.
+    def convert(self, rows: RequestRows) -> ModelInputs:
+        """Validate and convert the rows of a request.
 
         Raises:
-            RequestError: A required column is missing, or a value is of another type; the message
+            RequestError: A required column is missing, or a value has the wrong type; the message
                 names the row, counted from 1, and the column.
         """
-        self._refuse_lacking(frame)
-        feeds: dict[str, NDArray[np.generic]] = {}
+        self._check_required_columns(rows)
+        arrays: Arrays = {}
         imputed = unknown = 0
-        for packed_input, columns in self._packs.items():
-            match packed_input:
+        for input_name, columns in self._columns_by_input.items():
+            match input_name:
                 case "string":
-                    feeds[packed_input], imputed_texts, unknown = self._read_texts(frame)
-                    imputed += imputed_texts
+                    arrays[input_name], imputed_strings, unknown = self._convert_strings(rows)
+                    imputed += imputed_strings
                 case "long":
-                    feeds[packed_input] = whole = self._read_whole(frame, columns)
-                    imputed += int((whole == MISSING_INT64).sum())
+                    arrays[input_name] = integers = self._convert_integers(rows, columns)
+                    imputed += int((integers == MISSING_INT64).sum())
                 case "boolean":
-                    feeds[packed_input] = self._read_truths(frame, columns)
+                    arrays[input_name] = self._convert_booleans(rows, columns)
                 case _:
-                    # float32 has no room for a long code.
-                    kind = np.float64 if packed_input == "code" else np.float32
-                    feeds[packed_input] = numbers = self._read_numbers(frame, columns, kind)
+                    # float32 can't represent a numeric category of many digits.
+                    dtype = np.float64 if input_name == "category" else np.float32
+                    arrays[input_name] = numbers = self._convert_numbers(rows, columns, dtype)
                     imputed += int(np.isnan(numbers).sum())
-        for packed_input, line, known in self._codes:
-            values = feeds[packed_input][line].tolist()
-            if not known.issuperset(values):
-                unknown += sum(
-                    one not in known and one != MISSING_INT64 and not math.isnan(one)
-                    for one in values
-                )
-        return ModelInputs(feeds, frame.rows, imputed, unknown)
+        unknown += self._count_unknown_numbers(arrays)
+        return ModelInputs(arrays, rows.row_count, imputed, unknown)
 
-    def _refuse_lacking(self, frame: RequestRows) -> None:
-        if not self.required <= frame.columns.keys():
-            lacking = [one for one in self.names if one in self.required - frame.columns.keys()]
-            named = ", ".join(f'"{name}"' for name in lacking[:5])
-            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-            raise RequestError(f"the required columns {named}{more} are missing")
+    def _check_required_columns(self, rows: RequestRows) -> None:
+        if self.required <= rows.columns.keys():
+            return
+        absent = self.required - rows.columns.keys()
+        missing = [name for name in self.names if name in absent]
+        named = ", ".join(f'"{name}"' for name in missing[:5])
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise RequestError(f"missing required columns: {named}{more}")
 
-    def _read_texts(self, frame: RequestRows) -> tuple[NDArray[np.object_], int, int]:
-        """Return columns x rows, and how many values are imputed and unknown."""
-        raw = _gather(frame, (one.column for one in self._texts))
-        if not set(map(type, chain.from_iterable(raw))) <= TEXTS:
+    def _convert_strings(self, rows: RequestRows) -> tuple[NDArray[np.object_], int, int]:
+        """Return an array (columns, rows), and how many values are imputed and unknown."""
+        raw = _select(rows, (string.column for string in self._string_columns))
+        if not set(map(type, chain.from_iterable(raw))) <= STRING_TYPES:
             raw = [
-                _each(text.column, values, _text)
-                for text, values in zip(self._texts, raw, strict=True)
+                convert_each(string.column, values, to_string)
+                for string, values in zip(self._string_columns, raw, strict=True)
             ]
-        imputed = unknown = 0
-        clean = []
-        for text, values in zip(self._texts, raw, strict=True):
-            if not text.known.issuperset(values):
-                values, gaps, strangers = text.read(values)  # noqa: PLW2901
-                imputed += gaps
-                unknown += strangers
-            clean.append(values)
-        return np.array(clean, dtype=object), imputed, unknown
+        total_imputed = total_unknown = 0
+        converted = []
+        for string, values in zip(self._string_columns, raw, strict=True):
+            if string.categories.issuperset(values):
+                converted.append(values)
+                continue
+            strings, imputed, unknown = string.convert(values)
+            total_imputed += imputed
+            total_unknown += unknown
+            converted.append(strings)
+        return np.array(converted, dtype=object), total_imputed, total_unknown
 
-    def _read_numbers(
-        self, frame: RequestRows, columns: Sequence[Column], kind: type[np.floating]
+    def _convert_numbers(
+        self, rows: RequestRows, columns: Sequence[Column], dtype: type[np.floating]
     ) -> NDArray[np.floating]:
-        """Return columns x rows, NaN for what is missing."""
-        raw = _gather(frame, columns)
-        plain = not frame.textual and set(map(type, chain.from_iterable(raw))) <= NUMBERS
+        """Return an array (columns, rows), NaN for missing values."""
+        raw = _select(rows, columns)
+        only_numbers = (
+            not rows.all_strings and set(map(type, chain.from_iterable(raw))) <= NUMBER_TYPES
+        )
         try:
             with np.errstate(over="ignore"):
-                values = raw if plain else [self._plain(frame, one) for one in raw]
-                numbers = np.array(values, np.float64).astype(kind)
+                values = (
+                    raw if only_numbers else [self._remove_missing(rows, column) for column in raw]
+                )
+                numbers = np.array(values, np.float64).astype(dtype)
         except (ValueError, TypeError, OverflowError):
-            numbers = np.full((len(columns), frame.rows), np.inf, kind)
-        if np.isinf(numbers).any():  # or something is wrong, and each is looked at to tell what
-            convert = self._number(frame.textual, float(np.finfo(kind).max))
-            values = [_each(*pair, convert) for pair in zip(columns, raw, strict=True)]
-            numbers = np.array(values, kind)
+            numbers = np.full((len(columns), rows.row_count), np.inf, dtype)
+        if np.isinf(numbers).any():  # or a conversion failed: find the first invalid value
+            convert = self._number_converter(rows, float(np.finfo(dtype).max))
+            pairs = zip(columns, raw, strict=True)
+            numbers = np.array([convert_each(*pair, convert) for pair in pairs], dtype)
         return numbers
 
-    def _read_whole(self, frame: RequestRows, columns: Sequence[Column]) -> NDArray[np.int64]:
-        """Return columns x rows, `MISSING_INT64` for what is missing."""
-        raw = _gather(frame, columns)
-        if not frame.textual and set(map(type, chain.from_iterable(raw))) == {int}:
+    def _convert_integers(self, rows: RequestRows, columns: Sequence[Column]) -> NDArray[np.int64]:
+        """Return an array (columns, rows), `MISSING_INT64` for missing values."""
+        raw = _select(rows, columns)
+        if not rows.all_strings and set(map(type, chain.from_iterable(raw))) == {int}:
             try:
-                whole = np.array(raw, np.int64)
+                integers = np.array(raw, np.int64)
             except OverflowError:
-                whole = np.full((1, 1), MISSING_INT64)
-            if (whole != MISSING_INT64).all():
-                return whole
-        convert = self._number(frame.textual, EXACT)
+                integers = np.full((1, 1), MISSING_INT64)
+            if (integers != MISSING_INT64).all():
+                return integers
+        to_number = self._number_converter(rows, MAX_EXACT_INTEGER)
         pairs = zip(columns, raw, strict=True)
         return np.array(
-            [_each(*pair, lambda one: _whole(convert(one))) for pair in pairs], np.int64
+            [convert_each(*pair, lambda value: to_int64(to_number(value))) for pair in pairs],
+            np.int64,
         )
 
-    def _read_truths(self, frame: RequestRows, columns: Sequence[Column]) -> NDArray[np.bool_]:
-        def convert(value: object) -> bool:
-            if frame.textual and isinstance(value, str):
-                return TRUTH[value.strip().lower()]
-            if not isinstance(value, bool):
-                raise TypeError
-            return value
+    def _convert_booleans(self, rows: RequestRows, columns: Sequence[Column]) -> NDArray[np.bool_]:
+        """Return an array (columns, rows); a missing value is an error."""
+        convert = partial(to_boolean, all_strings=rows.all_strings)
+        pairs = zip(columns, _select(rows, columns), strict=True)
+        return np.array([convert_each(*pair, convert) for pair in pairs])
 
-        pairs = zip(columns, _gather(frame, columns), strict=True)
-        return np.array([_each(*pair, convert) for pair in pairs])
+    def _count_unknown_numbers(self, arrays: Arrays) -> int:
+        unknown = 0
+        for input_name, index, categories in self._numeric_categories:
+            values = arrays[input_name][index].tolist()
+            if not categories.issuperset(values):
+                unknown += sum(
+                    value not in categories and value != MISSING_INT64 and not math.isnan(value)
+                    for value in values
+                )
+        return unknown
 
-    def _plain(self, frame: RequestRows, values: Values) -> Values:
-        """Return a column without the texts that stand for a missing value."""
-        if frame.textual:
-            if "_" in "".join(map(str, values)):  # Python reads 1_000, others don't
-                raise ValueError
-            return [None if one in self._missing else float(one) for one in values]  # type: ignore[arg-type]
-        kinds = set(map(type, values))
-        if kinds <= NUMBERS:
-            return values
-        if not kinds <= NUMBERS | {str}:
-            raise TypeError
-        gaps = self._missing | set(WRITTEN_NAN)
-        if any(isinstance(one, str) and one not in gaps for one in values):
-            raise ValueError
-        return [None if isinstance(one, str) else one for one in values]
+    def _remove_missing(self, rows: RequestRows, values: Values) -> Values:
+        return remove_missing_strings(values, self._missing_strings, rows.all_strings)
 
-    def _number(self, textual: bool, largest: float) -> Callable[[object], float]:
-        """Return what reads one number, and fails where it is none or too large."""
-
-        def convert(value: object) -> float:
-            if isinstance(value, str):
-                if value in self._missing or value in WRITTEN_NAN:
-                    return math.nan
-                if not textual or "_" in value:
-                    raise ValueError
-                value = float(value)
-            if value is None:
-                return math.nan
-            if type(value) not in NUMBERS:
-                raise TypeError
-            number = float(value)  # type: ignore[arg-type]
-            if abs(number) > largest:
-                raise OverflowError
-            return number
-
-        return convert
+    def _number_converter(self, rows: RequestRows, largest: float) -> Callable[[object], float]:
+        return number_converter(self._missing_strings, rows.all_strings, largest)
 
 
-class _TextColumn:
-    """A column of text and its categories."""
-
-    def __init__(self, column: Column, missing: frozenset[str]) -> None:
-        self.column = column
-        # A category's name may be what stands for a missing value elsewhere.
-        self.known = frozenset(column.categories) - missing
-        self._blanks = frozenset({None, *missing, *(set(WRITTEN_NAN) - self.known)})
-        self._expected = self.known | self._blanks
-        # There a missing value says something, and nothing is put in its place.
-        self._imputed = column.role != "optional_text"
-
-    def read(self, values: Values) -> tuple[Values, int, int]:
-        """Return the values with missing ones as "", and how many are imputed and unknown."""
-        clean = ["" if one in self._blanks else one for one in values]
-        gaps = clean.count("") if self._imputed else 0
-        if self._expected.issuperset(values):
-            return clean, gaps, 0
-        strangers = [one for one in values if one not in self._expected]
-        for stranger in strangers:
-            self._refuse_broken(stranger, values)
-        return clean, gaps, len(strangers)
-
-    def _refuse_broken(self, text: object, values: Values) -> None:
-        """Refuse half a character, which JSON can write and UTF-8 can't."""
-        try:
-            str(text).encode()
-        except UnicodeEncodeError:
-            raise _wrong(self.column, values.index(text) + 1, text) from None
-
-
-def _gather(frame: RequestRows, columns: Iterable[Column]) -> list[Values]:
-    """Return the columns' values; what was left out is missing in each row."""
-    nothing = [""] * frame.rows if frame.textual else [None] * frame.rows
-    return [frame.columns.get(column.name, nothing) for column in columns]
-
-
-def _each(column: Column, values: Values, convert: Callable[[object], T]) -> list[T]:
-    converted = []
-    for row, value in enumerate(values, start=1):
-        try:
-            converted.append(convert(value))
-        except (ValueError, TypeError, KeyError, OverflowError):
-            raise _wrong(column, row, value) from None
-    return converted
-
-
-def _wrong(column: Column, row: int, value: object) -> RequestError:
-    if value is None:
-        shown = "a missing value"
-    elif isinstance(value, dict | list):
-        shown = "a nested value"
-    elif isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
-        shown = "a huge number"
-    else:
-        text = ascii(value) if isinstance(value, str) else str(value).lower()
-        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-    wanted = WANTED[column.type]
-    if isinstance(value, int | float) and not isinstance(value, bool) and wanted != "a text":
-        wanted += " that the model has room for" if column.type == "double" else ""
-    return RequestError(f'row {row}, column "{column.name}": {shown} is not {wanted}')
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    raise TypeError
-
-
-def _whole(number: float) -> int:
-    if math.isnan(number):
-        return MISSING_INT64
-    if number != int(number):
-        raise ValueError
-    return int(number)
+def _select(rows: RequestRows, columns: Iterable[Column]) -> list[Values]:
+    """Return the values of the columns; those of an absent column are all missing."""
+    missing = [""] * rows.row_count if rows.all_strings else [None] * rows.row_count
+    return [rows.columns.get(column.name, missing) for column in columns]

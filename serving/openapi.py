@@ -1,4 +1,4 @@
-"""What the server takes and gives, as an OpenAPI description of the release that it serves."""
+"""The OpenAPI description of the server and the release that it serves."""
 
 from typing import Any
 
@@ -8,41 +8,46 @@ from serving.codecs import CSV, JSON, JSON_LINES
 TYPES = {"long": "integer", "double": "number", "boolean": "boolean", "string": "string"}
 
 
-def describe(manifest: Manifest, max_bytes: int) -> dict[str, Any]:
-    """Return the description; OpenAPI 3.1."""
+def describe_api(manifest: Manifest, max_body_mb: float) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document.
+
+    Args:
+        manifest: Of the release that is served.
+        max_body_mb: The largest body of a request, in MB (2**20 bytes).
+    """
     return {
         "openapi": "3.1.0",
         "info": {
             "title": f"{manifest.model}: {manifest.label}",
             "version": manifest.version,
-            "description": f"{manifest.family}. A body has at most {max_bytes} bytes.",
+            "description": f"Model family: {manifest.family}. Maximum body: {max_body_mb:g} MB.",
         },
         "paths": {
-            "/ping": {"get": _plain("Whether the model is loaded", {"503": "Being loaded"})},
-            "/version": {"get": _plain("The version of MLflow that it was tracked with", {})},
+            "/ping": {"get": _get("Check whether the model is loaded", {"503": "Not loaded yet"})},
+            "/version": {"get": _get("The MLflow version that tracked the model", {})},
             "/invocations": {"post": _invocations()},
         },
         "components": {"schemas": _schemas(manifest)},
     }
 
 
-def _plain(summary: str, others: dict[str, str]) -> dict[str, Any]:
-    answers = {"200": "Yes"} | others
+def _get(summary: str, errors: dict[str, str]) -> dict[str, Any]:
+    responses = {"200": "OK"} | errors
     return {
         "summary": summary,
-        "responses": {code: {"description": text} for code, text in answers.items()},
+        "responses": {code: {"description": text} for code, text in responses.items()},
     }
 
 
 def _invocations() -> dict[str, Any]:
-    refused = {
-        "description": "What is wrong, naming the row (counted from 1) and the column",
+    error = {
+        "description": "The error; its message names the row (counted from 1) and the column",
         "content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
     }
     text = {"schema": {"type": "string"}}
-    answer = {"schema": {"$ref": "#/components/schemas/Predictions"}}
+    predictions = {"schema": {"$ref": "#/components/schemas/Predictions"}}
     return {
-        "summary": "A prediction a row",
+        "summary": "Predict one value per row",
         "requestBody": {
             "required": True,
             "content": {
@@ -53,10 +58,10 @@ def _invocations() -> dict[str, Any]:
         },
         "responses": {
             "200": {
-                "description": "The predictions, in the rows' order",
-                "content": {JSON: answer, CSV: text, JSON_LINES: text},
+                "description": "The predictions, in the order of the rows",
+                "content": {JSON: predictions, CSV: text, JSON_LINES: text},
             },
-            **dict.fromkeys(("400", "406", "408", "413", "415"), refused),
+            **dict.fromkeys(("400", "406", "408", "413", "415"), error),
         },
     }
 
@@ -67,20 +72,20 @@ def _schemas(manifest: Manifest) -> dict[str, Any]:
         "properties": {column.name: _column(column) for column in manifest.columns},
         "required": [column.name for column in manifest.columns if column.required],
     }
-    values = {"type": "array", "items": {"type": "array"}}
+    lists = {"type": "array", "items": {"type": "array"}}
     rows = {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Row"}}
     names = {"type": "array", "items": {"type": "string"}}
     split = {
         "type": "object",
-        "properties": {"columns": names, "data": values, "index": {"type": "array"}},
+        "properties": {"columns": names, "data": lists, "index": {"type": "array"}},
         "required": ["data"],
     }
-    forms = {
-        "instances": {"anyOf": [rows, values]},
+    bodies = {
+        "instances": {"anyOf": [rows, lists]},
         "inputs": {
             "anyOf": [
                 rows,
-                values,
+                lists,
                 {"type": "object", "additionalProperties": {"type": "array"}},
             ]
         },
@@ -91,8 +96,8 @@ def _schemas(manifest: Manifest) -> dict[str, Any]:
         "Row": row,
         "Request": {
             "oneOf": [
-                {"type": "object", "properties": {name: form}, "required": [name]}
-                for name, form in forms.items()
+                {"type": "object", "properties": {name: body}, "required": [name]}
+                for name, body in bodies.items()
             ]
         },
         "Predictions": {
@@ -111,5 +116,5 @@ def _schemas(manifest: Manifest) -> dict[str, Any]:
 def _column(column: Column) -> dict[str, Any]:
     described: dict[str, Any] = {"type": [TYPES[column.type], "null"]}
     if column.categories:
-        described["description"] = f"Known: {', '.join(column.categories)}"
+        described["description"] = f"Known categories: {', '.join(column.categories)}"
     return described

@@ -1,9 +1,10 @@
-"""The server's processes: one that watches, and workers that answer.
+"""The processes of the server: a supervisor, and workers that process the requests.
 
-Each worker has a socket of its own on the same port, between which the kernel shares out the
-connections; on one socket the first to wake takes all that wait. The watcher holds them too, so
-that none is lost with a worker that ends by itself and is replaced. It loads the libraries before
-it makes the workers, whose memory they then have in common.
+Each worker has its own socket on the same port, and the kernel distributes the connections among
+the sockets; with a single socket, the first worker to wake up would accept all waiting connections.
+The supervisor keeps the sockets open as well, so that no connection is lost when a worker crashes
+and is restarted. It imports the libraries before it forks the workers, which then share their
+memory.
 """
 
 import asyncio
@@ -24,114 +25,117 @@ from contract.settings.sections import ServingSettings
 from serving.log import log_line
 
 BACKLOG = 2048
-GRACE_SECONDS = 25
-"""How long requests may take once the end was asked for; SageMaker kills after 30."""
+SHUTDOWN_TIMEOUT_SECONDS = 25
+"""How long requests may take after SIGTERM; SageMaker sends SIGKILL after 30."""
 KEEP_ALIVE_SECONDS = 75
-YOUNG_SECONDS = 5
-"""A worker that ends sooner is replaced after a second, not at once."""
-UNUSABLE = 2
-"""A worker's exit code where the release can't be used."""
+MIN_UPTIME_SECONDS = 5
+"""A worker that exits sooner is restarted after one second instead of immediately."""
+EXIT_INVALID_RELEASE = 2
+"""The exit code of a worker that can't use the release."""
 
 
 def serve(folder: Path, host: str, port: int, settings: ServingSettings) -> None:
     """Serve a release until SIGTERM or SIGINT.
 
     Raises:
-        ReleaseError: It can't be used.
-        EndpointError: The address can't be listened on.
+        ReleaseError: The release can't be used.
+        EndpointError: The address can't be bound.
     """
     release = load_release(folder)
     count = settings.workers or cpu_count()
-    listeners = _listen(host, port, count)
-    log_line(f"Serving {release.name} at http://{host}:{port} with {count} processes")
-    _load_libraries()
-    Supervisor(listeners, folder, settings).watch()
+    listeners = _bind(host, port, count)
+    log_line(f"Serving {release.name} at http://{host}:{port} with {count} workers")
+    _import_libraries()
+    Supervisor(listeners, folder, settings).run()
 
 
 class Supervisor:
-    """Keeps the workers alive, and ends them."""
+    """Starts the workers, restarts those that crash, and stops them."""
 
     def __init__(
         self, listeners: list[socket.socket], folder: Path, settings: ServingSettings
     ) -> None:
         self._listeners, self._folder, self._settings = listeners, folder, settings
         self._workers: dict[int, tuple[socket.socket, float]] = {}
-        self._ending = False
-        # Whoever holds its other end knows that this process lives; what can't be used is told
-        # through the second one.
-        self._alive = os.pipe()
-        self._reason = os.pipe()
+        """By process id: the socket, and when the worker was started."""
+        self._stopping = False
+        # Nothing is written to it: workers read its end when this process has exited.
+        self._supervisor_pipe = os.pipe()
+        # Through this one a worker reports why it can't use the release.
+        self._error_pipe = os.pipe()
 
-    def watch(self) -> None:
-        """Start the workers; return when all have ended because they were asked to."""
+    def run(self) -> None:
+        """Start the workers; return when all have exited after SIGTERM or SIGINT."""
         signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         for listener in self._listeners:
-            self._start(listener)
+            self._start_worker(listener)
         deadline = float("inf")
         while self._workers:
-            patience = min(1.0, max(0.0, deadline - time.monotonic()))
-            info = signal.sigtimedwait(signals, patience)
-            if info and info.si_signo in {signal.SIGTERM, signal.SIGINT} and not self._ending:
-                self._end()
-                deadline = time.monotonic() + GRACE_SECONDS + 2
+            timeout = min(1.0, max(0.0, deadline - time.monotonic()))
+            info = signal.sigtimedwait(signals, timeout)
+            if info and info.si_signo in {signal.SIGTERM, signal.SIGINT} and not self._stopping:
+                self._stopping = True
+                self._signal_workers(signal.SIGTERM)
+                deadline = time.monotonic() + SHUTDOWN_TIMEOUT_SECONDS + 2
             if time.monotonic() > deadline:
-                self._kill(signal.SIGKILL)
-            self._reap()
+                self._signal_workers(signal.SIGKILL)
+            self._handle_exited_workers()
 
-    def _start(self, listener: socket.socket) -> None:
-        worker = os.fork()
-        if worker:
-            self._workers[worker] = listener, time.monotonic()
+    def _start_worker(self, listener: socket.socket) -> None:
+        pid = os.fork()
+        if pid:
+            self._workers[pid] = listener, time.monotonic()
             return
-        code = 1
+        exit_code = 1
         try:
-            os.close(self._alive[1])
-            os.close(self._reason[0])
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the watcher's, who passes it on
+            os.close(self._supervisor_pipe[1])
+            os.close(self._error_pipe[0])
+            # The terminal sends SIGINT to both; the supervisor forwards it as SIGTERM.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
             for other in self._listeners:
                 if other is not listener:
                     other.close()
-            code = _work(listener, self._folder, self._settings, self._alive[0])
+            exit_code = _run_worker(
+                listener, self._folder, self._settings, self._supervisor_pipe[0]
+            )
         except ReleaseError as error:
-            os.write(self._reason[1], str(error).encode()[: select.PIPE_BUF])
-            code = UNUSABLE
-        except BaseException:  # whatever it is, a child must not go on as its parent
+            os.write(self._error_pipe[1], str(error).encode()[: select.PIPE_BUF])
+            exit_code = EXIT_INVALID_RELEASE
+        except BaseException:  # a child must never continue with its parent's code
             sys.excepthook(*sys.exc_info())
         finally:
-            os._exit(code)
+            os._exit(exit_code)
 
-    def _reap(self) -> None:
-        for worker, (listener, began) in list(self._workers.items()):
-            ended, status = os.waitpid(worker, os.WNOHANG)
-            if not ended:
+    def _handle_exited_workers(self) -> None:
+        for pid, (listener, started_at) in list(self._workers.items()):
+            exited, status = os.waitpid(pid, os.WNOHANG)
+            if not exited:
                 continue
-            del self._workers[worker]
-            code = os.waitstatus_to_exitcode(status)
-            if self._ending:
+            del self._workers[pid]
+            exit_code = os.waitstatus_to_exitcode(status)
+            if self._stopping:
                 continue
-            if code == UNUSABLE:
-                reason = os.read(self._reason[0], select.PIPE_BUF).decode(errors="replace")
-                self._kill(signal.SIGKILL)
+            if exit_code == EXIT_INVALID_RELEASE:
+                reason = os.read(self._error_pipe[0], select.PIPE_BUF).decode(errors="replace")
+                self._signal_workers(signal.SIGKILL)
                 raise ReleaseError(reason)
-            log_line(f"A worker ended with code {code}; it is replaced")
-            if time.monotonic() - began < YOUNG_SECONDS:
+            log_line(f"worker {pid} exited with code {exit_code}; restarting it")
+            if time.monotonic() - started_at < MIN_UPTIME_SECONDS:
                 time.sleep(1)
-            self._start(listener)
+            self._start_worker(listener)
 
-    def _end(self) -> None:
-        self._ending = True
-        self._kill(signal.SIGTERM)
-
-    def _kill(self, number: signal.Signals) -> None:
-        for worker in self._workers:
-            os.kill(worker, number)
+    def _signal_workers(self, number: signal.Signals) -> None:
+        for pid in self._workers:
+            os.kill(pid, number)
 
 
-def _work(listener: socket.socket, folder: Path, settings: ServingSettings, alive: int) -> int:
-    """Answer requests until SIGTERM, or until the watcher is gone."""
-    import uvicorn  # noqa: PLC0415 - loaded by now, as the next one
+def _run_worker(
+    listener: socket.socket, folder: Path, settings: ServingSettings, supervisor_pipe: int
+) -> int:
+    """Process requests until SIGTERM, or until the supervisor has exited."""
+    import uvicorn  # noqa: PLC0415 - already imported by the supervisor, as is the app
 
     from serving.app import App  # noqa: PLC0415
 
@@ -144,14 +148,14 @@ def _work(listener: socket.socket, folder: Path, settings: ServingSettings, aliv
         server_header=False,
         ws="none",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
         backlog=BACKLOG,
     )
 
     class Server(uvicorn.Server):
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
-            # uvicorn's own would in the end raise again the signal that it was ended with.
+            # uvicorn's own handler would raise the signal again after the shutdown.
             yield
 
     server = Server(config)
@@ -159,14 +163,14 @@ def _work(listener: socket.socket, folder: Path, settings: ServingSettings, aliv
     async def run() -> None:
         loop = asyncio.get_running_loop()
 
-        def end() -> None:
+        def stop() -> None:
             server.should_exit = True
-            loop.remove_reader(alive)
+            loop.remove_reader(supervisor_pipe)
 
-        loop.add_signal_handler(signal.SIGTERM, end)
-        loop.add_reader(alive, end)
+        loop.add_signal_handler(signal.SIGTERM, stop)
+        loop.add_reader(supervisor_pipe, stop)
         loading = asyncio.ensure_future(app.load())
-        loading.add_done_callback(lambda done: end() if done.exception() else None)
+        loading.add_done_callback(lambda done: stop() if done.exception() else None)
         await server.serve([listener])
         if loading.done():
             loading.result()
@@ -176,35 +180,41 @@ def _work(listener: socket.socket, folder: Path, settings: ServingSettings, aliv
     return 0
 
 
-def _load_libraries() -> None:
-    """Load what the workers need, once for all of them."""
-    # numpy's threads for matrices would cost memory, and a process with threads can't be copied.
+def _import_libraries() -> None:
+    """Import what the workers need, once for all of them."""
+    # numpy's threads for matrices would cost memory, and a process with threads can't be forked.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # onnxruntime sends telemetry from 1.29 on, unless this is set before it is loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-    import serving.app  # noqa: PLC0415
-    import serving.codecs  # noqa: PLC0415
-    import serving.model  # noqa: F401, PLC0415
+    import uvicorn  # noqa: F401, PLC0415
+
+    import serving.app  # noqa: F401, PLC0415
 
     gc.collect()
-    gc.freeze()  # the collector would write to each of their pages, which are shared until then
+    gc.freeze()  # a collection would write to all memory pages, which are shared until then
 
 
-def _listen(host: str, port: int, count: int) -> list[socket.socket]:
-    """Return as many sockets on one port, or the same one where the system can't share out."""
-    shared_out = sys.platform == "linux"
+def _bind(host: str, port: int, count: int) -> list[socket.socket]:
+    """Return one listening socket per worker, or the same one where the system can't share a port.
+
+    Raises:
+        EndpointError: The address can't be bound.
+    """
+    share_port = sys.platform == "linux"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listeners: list[socket.socket] = []
     try:
-        # Alone at first: who shares a port can't tell whether another program has it.
+        # Without SO_REUSEPORT first: with it, a port that another program uses would go unnoticed.
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        for _ in range(count if shared_out else 1):
+        for _ in range(count if share_port else 1):
             listener = socket.socket(family)
             listeners.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if shared_out:
+            if share_port:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind((host, port))
             listener.listen(BACKLOG)
@@ -212,11 +222,11 @@ def _listen(host: str, port: int, count: int) -> list[socket.socket]:
         for listener in listeners:
             listener.close()
         raise EndpointError(f"can't listen on {host}:{port}: {error.strerror}") from None
-    return listeners if shared_out else listeners * count
+    return listeners if share_port else listeners * count
 
 
 def cpu_count() -> int:
-    """Return how many processors this process may use."""
+    """Return how many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

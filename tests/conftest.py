@@ -1,4 +1,4 @@
-"""Fixtures for all rooms: a clean environment, settings in a folder, and one whole training."""
+"""Fixtures for all packages: a clean environment, settings in a folder, and one whole training."""
 
 import os
 import shutil
@@ -11,16 +11,21 @@ import pytest
 
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings, load_settings
-from tests.helpers import Recorder, train_here, write_settings, write_tables
+from scripts.aws.cdk import NODE
+from tests.helpers import Recorder, train_in_process, write_settings, write_tables
 from training.result import TrainingResult
 from training.runs.mlflow_client import TrackingClient
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
 
+# Not in a fixture: test modules import onnxruntime and the CDK, which read these when loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("JSII_NODE", str(NODE))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
-    """Whatever the developer's shell says of settings, MLflow or AWS says nothing here."""
+    """Remove the developer's own variables for settings, MLflow and AWS."""
     before = dict(os.environ)
     for name in before:
         if name.startswith(("STACK_", "MLFLOW_", "AWS_")):
@@ -33,7 +38,7 @@ def clean_environment() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_tracking_uri() -> Iterator[None]:
-    """`mlflow.set_tracking_uri` writes to the environment, from where settings would read it."""
+    """Reset the tracking URI: MLflow writes it to the environment, where settings read it."""
     yield
     if "mlflow" in sys.modules:
         sys.modules["mlflow"].set_tracking_uri(None)
@@ -42,7 +47,7 @@ def no_tracking_uri() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that has its tables: making them takes seconds."""
+    """A database with MLflow's tables, which take seconds to create."""
     root = tmp_path_factory.mktemp("store")
     TrackingClient(load_settings(write_settings(root, training={"experiment": "another"})))
     return root / ".local/mlflow.db"
@@ -50,7 +55,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, empty_store: Path) -> Path:
-    """A folder with an empty store, and settings for Ames' first 200 rows and Ridge alone."""
+    """A folder with an empty store, and settings for Ridge on the first 200 rows of Ames."""
     (tmp_path / ".local").mkdir()
     shutil.copy(empty_store, tmp_path / ".local/mlflow.db")
     write_tables(tmp_path)
@@ -65,20 +70,20 @@ def settings(folder: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def ames(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, TrainingResult, Recorder]:
-    """The project's own settings and data, the whole grid, tracked in a folder of its own."""
+    """The whole grid, trained with the project's own settings and data in a folder of its own."""
     root = tmp_path_factory.mktemp("ames")
     (root / "data").symlink_to(PROJECT_ROOT / "data")
     shutil.copy(PROJECT_ROOT / "settings.toml", root)
     settings, recorder = load_settings(root / "settings.toml"), Recorder()
-    return settings, train_here(settings, recorder), recorder
+    return settings, train_in_process(settings, recorder), recorder
 
 
 @pytest.fixture
 def change(folder: Path) -> Any:
-    """Rewrite the folder's settings with some keys changed, and load them."""
+    """A function that changes keys of the folder's settings and loads them."""
 
-    def rewrite(**tables: dict[str, Any]) -> Settings:
-        write_settings(folder, **tables)
+    def rewrite(**sections: dict[str, Any]) -> Settings:
+        write_settings(folder, **sections)
         return load_settings(folder / "settings.toml")
 
     return rewrite

@@ -1,4 +1,4 @@
-"""What several tests need: settings to order, a watcher, and the commands as a user runs them."""
+"""Helpers for all packages: settings, a progress recorder, and running commands as a user does."""
 
 import json
 import os
@@ -15,7 +15,15 @@ from training.search.worker import Worker
 from training.train import train
 
 VENV = Path(sys.executable).parent
-NONE_COLUMNS = ["Alley", "BsmtQual", "FireplaceQu", "GarageType", "PoolQC", "Fence", "MiscFeature"]
+MISSING_AS_CATEGORY = [
+    "Alley",
+    "BsmtQual",
+    "FireplaceQu",
+    "GarageType",
+    "PoolQC",
+    "Fence",
+    "MiscFeature",
+]
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "data": {
@@ -25,7 +33,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "label": "SalePrice",
         "id": "Id",
         "categorical": ["MSSubClass"],
-        "missing_as_category": NONE_COLUMNS,
+        "missing_as_category": MISSING_AS_CATEGORY,
     },
     "training": {"families": ["ridge"]},
     "grids.ridge": {"alpha": [1, 10], "fit_intercept": [True]},
@@ -33,15 +41,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 class Recorder:
-    """Remembers what a training reports."""
+    """Records the progress of a training."""
 
     def __init__(self) -> None:
         self.total = 0
         self.entries: list[LeaderboardEntry] = []
         self.bests: list[LeaderboardEntry] = []
 
-    def started(self, total: int, before: int, train: int, val: int, test: int) -> None:
-        self.total, self.before = total, before
+    def started(self, total: int, already_tracked: int, train: int, val: int, test: int) -> None:
+        self.total, self.already_tracked = total, already_tracked
         self.rows = (train, val, test)
 
     def tracked(self, entry: LeaderboardEntry, best: LeaderboardEntry) -> None:
@@ -49,31 +57,31 @@ class Recorder:
         self.bests.append(best)
 
 
-def train_here(
-    settings: Settings, watcher: Progress | None = None, force: bool = False
+def train_in_process(
+    settings: Settings, progress: Progress | None = None, force: bool = False
 ) -> TrainingResult:
-    """Train in this process, with a worker of its own."""
+    """Train in this process, with its own worker process."""
     with Worker() as worker:
-        return train(settings, watcher or Recorder(), worker, force)
+        return train(settings, progress or Recorder(), worker, force)
 
 
 def write_settings(folder: Path, **changes: dict[str, Any]) -> Path:
-    """Write a settings.toml; `grids__ridge={...}` is the table [grids.ridge]."""
-    tables = {name: dict(table) for name, table in DEFAULTS.items()}
-    for name, table in changes.items():
-        tables.setdefault(name.replace("__", "."), {}).update(table)
+    """Write a settings.toml; `grids__ridge={...}` is the section [grids.ridge]."""
+    sections = {name: dict(section) for name, section in DEFAULTS.items()}
+    for name, section in changes.items():
+        sections.setdefault(name.replace("__", "."), {}).update(section)
     lines = []
-    for name, table in tables.items():
+    for name, section in sections.items():
         lines.append(f"[{name}]")
-        # JSON's texts, numbers and lists are TOML's as well.
-        lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items()]
+        # Strings, numbers and lists are the same in JSON and TOML.
+        lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in section.items()]
     file = folder / "settings.toml"
     file.write_text("\n".join(lines))
     return file
 
 
 def write_tables(folder: Path) -> None:
-    """Write the first rows of Ames' tables: 200 to train on, 50 to test on."""
+    """Write the first rows of the Ames tables: 200 for training, 50 for testing."""
     for name, rows in (("train.csv", 200), ("test.csv", 50)):
         lines = (PROJECT_ROOT / "data" / name).read_text().splitlines(keepends=True)
         (folder / name).write_text("".join(lines[: 1 + rows]))
@@ -81,7 +89,7 @@ def write_tables(folder: Path) -> None:
 
 
 def environment_for(folder: Path) -> dict[str, str]:
-    """A user's environment, with a folder's settings."""
+    """Return a user's environment that selects the settings of a folder."""
     shell = {name: value for name, value in os.environ.items() if name != "MLFLOW_LOGGING_LEVEL"}
     return {**shell, "STACK_SETTINGS": str(folder / "settings.toml")}
 
@@ -89,7 +97,7 @@ def environment_for(folder: Path) -> dict[str, str]:
 def run(
     module: str, *arguments: str, folder: Path, cwd: Path = PROJECT_ROOT, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command of scripts/ with a folder's settings, as the Makefile does."""
+    """Run a command with the settings of a folder and return its result."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
@@ -104,7 +112,7 @@ def run(
 def start(
     module: str, *arguments: str, folder: Path, **environment: str
 ) -> "subprocess.Popen[str]":
-    """Start such a command and return while it runs; its two streams are one."""
+    """Start a command in the background; standard error is merged into standard output."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=PROJECT_ROOT,

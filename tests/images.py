@@ -1,4 +1,4 @@
-"""The container engine that is there, for tests that build and run the images."""
+"""The container engine, for tests that build and run the images."""
 
 import os
 import subprocess
@@ -13,23 +13,23 @@ from contract.paths import PROJECT_ROOT
 from endpoints.container_engine import IMAGE_NAMES, find_engine
 
 
-def _engine() -> str:
+def _find_engine_or_empty() -> str:
     try:
         return find_engine()
     except StackError:
         return ""
 
 
-ENGINE = _engine()
+ENGINE = _find_engine_or_empty()
 needs_engine = pytest.mark.skipif(
-    not ENGINE, reason="neither docker nor podman works here: the images are left untested"
+    not ENGINE, reason="neither docker nor podman works: the images are not tested"
 )
 
 
 def engine(
     *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None
 ) -> str:
-    """Run the engine and return what it says."""
+    """Run a command of the container engine and return its output."""
     done = subprocess.run(
         [ENGINE, *arguments],
         env={**os.environ, **(environment or {})},
@@ -43,7 +43,7 @@ def engine(
 
 
 def build(image: Image) -> str:
-    """Build one of the Dockerfile's targets as `make build` does, and return its name."""
+    """Build an image as `make build` does, and return its name."""
     done = subprocess.run(
         [sys.executable, "-m", "scripts.build", image],
         cwd=PROJECT_ROOT,

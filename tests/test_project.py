@@ -1,9 +1,12 @@
-"""What holds for the project as a whole: locks, environment files, the front door, a new family."""
+"""The project as a whole: locks, environment files, imports, the Makefile, and a new family."""
 
 import os
+import pkgutil
 import re
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
@@ -11,6 +14,7 @@ import pytest
 import yaml
 
 from contract.paths import PROJECT_ROOT
+from scripts.aws.cdk import NODE
 from tests.helpers import run
 
 LOCKS = sorted((PROJECT_ROOT / "requirements").glob("*.txt"))
@@ -25,7 +29,7 @@ def _pins(lock: Path) -> dict[str, set[str]]:
 
 
 def _make(*arguments: str, cwd: Path = PROJECT_ROOT) -> "subprocess.CompletedProcess[str]":
-    """Run make as from a shell, whatever make these tests were started by."""
+    """Run make without the variables of the make process that runs the tests."""
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     return subprocess.run(
         ["make", *arguments],
@@ -38,7 +42,7 @@ def _make(*arguments: str, cwd: Path = PROJECT_ROOT) -> "subprocess.CompletedPro
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
-def test_a_lock_is_hashed_and_names_no_host(lock: Path) -> None:
+def test_lock_is_hashed_and_names_no_host(lock: Path) -> None:
     text = lock.read_text()
 
     assert "://" not in text
@@ -48,7 +52,7 @@ def test_a_lock_is_hashed_and_names_no_host(lock: Path) -> None:
             assert "--hash=sha256:" in entry, entry
 
 
-def test_the_locks_agree_and_pin_one_version_for_every_python() -> None:
+def test_locks_share_one_version_per_package() -> None:
     train, dev, serve = (
         _pins(PROJECT_ROOT / f"requirements/{name}.txt") for name in ("train", "dev", "serve")
     )
@@ -60,7 +64,7 @@ def test_the_locks_agree_and_pin_one_version_for_every_python() -> None:
         assert train[name] == versions, name
 
 
-def test_the_serving_image_installs_no_training_library() -> None:
+def test_serving_image_installs_no_training_library() -> None:
     serve = _pins(PROJECT_ROOT / "requirements/serve.txt")
 
     assert "onnxruntime" in serve
@@ -68,7 +72,7 @@ def test_the_serving_image_installs_no_training_library() -> None:
     assert not unwanted & set(serve)
 
 
-def test_conda_yaml_says_what_the_lock_says() -> None:
+def test_conda_yaml_has_the_versions_of_the_lock() -> None:
     environment = yaml.safe_load((PROJECT_ROOT / "conda.yaml").read_text())
     lock = _pins(PROJECT_ROOT / "requirements/train.txt")
     *conda, pip = environment["dependencies"]
@@ -77,16 +81,16 @@ def test_conda_yaml_says_what_the_lock_says() -> None:
     assert conda == ["python=3.11", "pip"]
     for name, version in wanted.items():
         assert lock[name] == {version}, name
-    # All that the training's group asks for, the CUDA-free build of xgboost under its general name.
+    # All packages of the group `train`; xgboost's build without CUDA has its general name there.
     group = (PROJECT_ROOT / "pyproject.toml").read_text().split("train = [")[1].split("\n]")[0]
-    asked = set(re.findall(r'^\s+"([a-z0-9-]+)', group, flags=re.M)) - {"xgboost-cpu"}
-    assert set(wanted) == asked
+    required = set(re.findall(r'^\s+"([a-z0-9-]+)', group, flags=re.M)) - {"xgboost-cpu"}
+    assert set(wanted) == required
 
 
-def test_one_mlflow_version() -> None:
+def test_all_locks_have_the_same_mlflow() -> None:
     for name in ("train", "mlflow-server", "dev"):
         assert _pins(PROJECT_ROOT / f"requirements/{name}.txt")["mlflow"] == {mlflow.__version__}
-    # Older ones have holes: CVE-2026-4137 was closed in it.
+    # Earlier versions are vulnerable: 3.11 fixes CVE-2026-4137.
     assert tuple(map(int, mlflow.__version__.split(".")[:2])) >= (3, 11)
 
 
@@ -99,8 +103,8 @@ def test_make_help_lists_every_target() -> None:
         assert re.search(rf"^  make {target} +\S", shown, flags=re.M), target
 
 
-def test_an_installed_environment_is_not_asked_again(tmp_path: Path) -> None:
-    """The stamp decides: as long as it is newer than the lock, make has nothing to do."""
+def test_installed_lock_is_not_installed_again(tmp_path: Path) -> None:
+    """A stamp that is newer than the lock is up to date for make."""
     for name in ("Makefile", "requirements", "scripts"):
         source = PROJECT_ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
@@ -112,14 +116,74 @@ def test_an_installed_environment_is_not_asked_again(tmp_path: Path) -> None:
     assert _make("--question", ".venv/.train", cwd=tmp_path).returncode == 1
 
 
-def test_a_python_that_is_too_old_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_unsupported_python_is_refused_in_one_line(tmp_path: Path) -> None:
     old = tmp_path / "python3"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.18 && exit\nexit 1\n')
     old.chmod(0o755)
     done = _make("train", f"PYTHON={old}", f"VENV={tmp_path}/venv")
 
     assert done.returncode == 2
-    assert done.stderr.startswith("setup: Python 3.8.18 is not supported: 3.11, 3.12 or 3.13 is")
+    assert done.stderr.startswith("setup: Python 3.8.18 is not supported; set PYTHON=...")
+
+
+@pytest.mark.parametrize(
+    "name", ["training.data", "training.params", "training.metrics:eval_metrics"]
+)
+def test_public_training_modules_are_importable(name: str) -> None:
+    assert pkgutil.resolve_name(name).__doc__
+
+
+IMPORT_ALL = """\
+import importlib, os, pkgutil, signal
+
+# Libraries that set variables when they are imported, or read those below.
+import aws_cdk, mlflow, onnxruntime, sklearn
+
+for name in ("JSII_NODE", "ORT_DISABLE_TELEMETRY"):
+    del os.environ[name]
+
+
+def state():
+    return dict(os.environ), {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+
+before = state()
+for top in ("contract", "training", "serving", "endpoints", "mlflow_server", "infra", "scripts"):
+    for module in pkgutil.walk_packages(importlib.import_module(top).__path__, f"{top}."):
+        importlib.import_module(module.name)
+        assert state() == before, module.name
+print(module.name)
+"""
+
+
+def test_imports_change_neither_environment_nor_signal_handlers() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL],
+        cwd=PROJECT_ROOT,
+        env={"JSII_NODE": str(NODE), "ORT_DISABLE_TELEMETRY": "1"} | os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("scripts.")
+
+
+def test_interrupt_during_imports_stops_a_command_without_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+
+    done = run("scripts", "train", folder=tmp_path, PYTHONPATH=str(tmp_path))
+
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("name", ["unknown", "unknown.synth"])
+def test_unknown_command_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
+    done = run("scripts", name, folder=tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr == f"error: no command {name}; make help lists the commands\n"
 
 
 LASSO = '''\
@@ -143,8 +207,8 @@ class LassoFamily(Family):
 LINE = '    "lasso": "training.families.lasso:LassoFamily",\n'
 
 
-def test_a_family_is_added_with_one_file_and_one_line(folder: Path) -> None:
-    """As docs/add-a-family.md tells it, in a copy of the project."""
+def test_family_is_added_with_one_file_and_one_line(folder: Path) -> None:
+    """Follow docs/add-a-family.md in a copy of the project."""
     guide = (PROJECT_ROOT / "docs/add-a-family.md").read_text()
     assert LASSO in guide
     assert LINE.strip() in guide

@@ -1,1 +1,1 @@
-"""From a table to tracked runs: split, features, the families' grids, the record in MLflow."""
+"""Training: data preparation, grid search, MLflow tracking and ONNX export."""

@@ -1,6 +1,6 @@
-"""The hyperparameter grids, and how a grid becomes combinations.
+"""The hyperparameter grids, and their expansion into combinations.
 
-The grids here are the families' own; `[grids.<family>]` in settings.toml replaces or widens them.
+These are the defaults; `[grids.<family>]` in settings.toml overrides or extends them.
 """
 
 from collections.abc import Mapping
@@ -32,23 +32,23 @@ xgb_param_grid: ParamGrid = {
 }
 
 
-def combinations(family: str, grid: ParamGrid, changes: ParamGrid) -> list[Params]:
+def combinations(family: str, grid: ParamGrid, overrides: ParamGrid) -> list[Params]:
     """Return every combination of a family's grid, in a fixed order.
 
     Args:
-        family: The family's name, for the message.
-        grid: The family's own grid.
-        changes: Values that replace a parameter's, or add a parameter.
+        family: The family's name, for error messages.
+        grid: The family's default grid.
+        overrides: Values that replace those of a parameter, or add a parameter.
 
     Raises:
-        FamilyError: The grid has no parameter, or one without a value or with one twice.
+        FamilyError: The grid has no parameter, or a parameter has no value or a duplicate one.
     """
-    merged = {**grid, **changes}
+    merged = {**grid, **overrides}
     if not merged:
         raise FamilyError(f"grids.{family}: the grid is empty")
     for parameter, values in merged.items():
         if not values:
-            raise FamilyError(f"grids.{family}.{parameter}: the grid is empty: it names no value")
+            raise FamilyError(f"grids.{family}.{parameter}: the list of values is empty")
         if len({(type(value), value) for value in values}) < len(values):
-            raise FamilyError(f"grids.{family}.{parameter}: a value is there twice")
+            raise FamilyError(f"grids.{family}.{parameter}: a value appears twice")
     return list(ParameterGrid({parameter: list(values) for parameter, values in merged.items()}))

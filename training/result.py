@@ -1,4 +1,4 @@
-"""What a training returns, and what it reports on the way; loads no library."""
+"""The result of a training and the protocol for its progress. Imports no third-party library."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LeaderboardEntry:
-    """A tracked combination."""
+    """A combination of hyperparameters that is tracked as an MLflow run."""
 
     run_id: str
     name: str
@@ -33,11 +33,11 @@ class TrainingResult:
     parent_run_id: str
     metric: MetricName
     leaderboard: Sequence[LeaderboardEntry]
-    """Every combination, the best first."""
+    """Every combination, best first."""
     test_metrics: "Metrics | None"
-    """The winner's metrics on the test rows; None where the settings name no test table."""
+    """The winner's metrics on the test rows; None if the settings name no test table."""
     already_tracked: int
-    """How many of the combinations an earlier training with the same fingerprint had tracked."""
+    """Number of combinations that a previous training with the same fingerprint had tracked."""
 
     @property
     def winner(self) -> LeaderboardEntry:
@@ -45,15 +45,15 @@ class TrainingResult:
         return self.leaderboard[0]
 
     def as_json(self) -> Mapping[str, object]:
-        """Return the result in plain types, for a program to parse."""
+        """Return the result in types that `json` can serialize."""
         return {**asdict(self), "winner": asdict(self.winner)}
 
 
 class Progress(Protocol):
     """Receives the progress of a training."""
 
-    def started(self, total: int, before: int, train: int, val: int, test: int) -> None:
-        """Receive the number of combinations, of those tracked before, and of rows."""
+    def started(self, total: int, already_tracked: int, train: int, val: int, test: int) -> None:
+        """Report the number of combinations, of those already tracked, and of rows."""
 
     def tracked(self, entry: LeaderboardEntry, best: LeaderboardEntry) -> None:
-        """Receive each combination once it is tracked, and the best one so far."""
+        """Report a combination that has been tracked, and the best one so far."""

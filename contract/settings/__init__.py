@@ -1,1 +1,1 @@
-"""The settings: sections of settings.toml, the loader, and the stages on AWS."""
+"""Settings: the sections of settings.toml, the stages on AWS, and the loaders."""

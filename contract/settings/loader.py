@@ -1,10 +1,11 @@
-"""Loading settings.toml, overridden by the environment, once and frozen.
+"""Load settings.toml, overridden by environment variables, into a frozen object.
 
-A command calls `load_settings` at its start and passes the result on; no other module reads the
-file or the environment.
+Every command calls `load_settings` once and passes the result on; no other module reads the file or
+the environment.
 """
 
 import json
+import logging
 import os
 import re
 import tomllib
@@ -30,6 +31,8 @@ from contract.settings.sections import (
 )
 from contract.settings.stage import Stage
 
+logger = logging.getLogger(__name__)
+
 
 class _Sections(SettingsSection):
     data: DataSettings
@@ -40,10 +43,10 @@ class _Sections(SettingsSection):
     release: ReleaseSettings = ReleaseSettings()
     serving: ServingSettings = ServingSettings()
     stage: str = "dev"
-    """The stage that commands act on, where they act on AWS."""
+    """The stage that the commands on AWS act on."""
     infra: dict[str, Any] = Field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Both are validated by `get_stage`: who only trains on a laptop needs neither."""
+    """`get_stage` validates this and `infra`: training on a laptop needs neither."""
 
 
 class Settings(BaseSettings, _Sections):
@@ -55,16 +58,16 @@ class Settings(BaseSettings, _Sections):
 
     @property
     def root(self) -> Path:
-        """The folder of settings.toml: relative paths start here, and .local/ is in it."""
+        """The folder of settings.toml, which relative paths and .local/ are relative to."""
         return self._file.parent
 
     def resolve_path(self, path: str) -> str:
-        """Return a path below the root where it is relative; URIs stay as they are."""
+        """Return a relative path below the root; absolute paths and URIs are unchanged."""
         return path if "://" in path else str(self.root / _expand_user(path))
 
     @property
     def tracking_uri(self) -> str:
-        """The MLflow tracking URI; a relative SQLite file is below the root."""
+        """The MLflow tracking URI; a relative SQLite path is below the root."""
         scheme, separator, name = self.tracking.uri.partition(":///")
         if scheme == "sqlite" and separator:
             return f"sqlite:///{self.root / _expand_user(name)}"
@@ -72,7 +75,7 @@ class Settings(BaseSettings, _Sections):
 
     @property
     def masked_tracking_uri(self) -> str:
-        """The tracking URI as it may be shown: without a password."""
+        """The tracking URI without its password, for messages."""
         return mask_password(self.tracking.uri)
 
     @property
@@ -82,18 +85,21 @@ class Settings(BaseSettings, _Sections):
 
     @property
     def artifact_root(self) -> str:
-        """Where runs of a local store keep their artifacts, as a URI.
+        """Where the runs of a local store save their artifacts, as a URI.
 
-        MLflow's own default is a folder below wherever the command was started.
+        MLflow's own default is a folder below the current directory.
         """
         return (self.root / ".local" / "artifacts").as_uri()
 
     def get_stage(self, name: str = "") -> Stage:
-        """Return a stage's settings; by default of the one that `stage` names.
+        """Return the settings of a stage.
+
+        Args:
+            name: The stage; by default the one in the key `stage`.
 
         Raises:
-            SettingsError: There is no such stage, one of its keys is unknown, mistyped or out of
-                range, or it conflicts with another stage.
+            SettingsError: There is no such stage; one of its keys is unknown, of the wrong type or
+                out of range; or its endpoint is another stage's as well.
         """
         name = name or self.stage
         if name not in self.stages:
@@ -101,15 +107,18 @@ class Settings(BaseSettings, _Sections):
             reason = f"no such stage (defined: {known}){suggest(name, set(self.stages))}"
             raise SettingsError(f"{self._file.name}: stages.{name}: {reason}")
         stage = self._validate_stage(name)
-        for other, own in self.stages.items():
-            # As written: another stage need not be complete yet.
-            place = {"account": "", **self.infra, **own}
-            if other != name and all(
-                place.get(key) == getattr(stage, key) for key in ("account", "region", "endpoint")
-            ):
-                reason = f"stages.{name} and stages.{other} have the same endpoint"
-                raise SettingsError(f"{self._file.name}: {reason}, {stage.endpoint}")
+        self._refuse_shared_endpoint(stage)
         return stage
+
+    def _refuse_shared_endpoint(self, stage: Stage) -> None:
+        for other, own in self.stages.items():
+            # Not validated: another stage may be incomplete.
+            keys = {"account": "", **self.infra, **own}
+            if other != stage.name and all(
+                keys.get(key) == getattr(stage, key) for key in ("account", "region", "endpoint")
+            ):
+                reason = f"stages.{stage.name} and stages.{other} have the same endpoint"
+                raise SettingsError(f"{self._file.name}: {reason}, {stage.endpoint}")
 
     def _validate_stage(self, name: str) -> Stage:
         own = self.stages[name]
@@ -127,12 +136,12 @@ class Settings(BaseSettings, _Sections):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment override the file, whose content is passed to the constructor."""
+        """Prefer environment variables to the file, whose content the constructor gets."""
         return env_settings, init_settings
 
 
 def mask_password(uri: str) -> str:
-    """Return a URI as it may be shown or stored: `http://me:***@host`."""
+    """Return a URI without its password, for messages and tags: `http://me:***@host`."""
     return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
@@ -140,10 +149,11 @@ def load_settings(file: Path | None = None) -> Settings:
     """Load the settings of this process.
 
     Args:
-        file: The TOML file; by default what STACK_SETTINGS names, else the project's settings.toml.
+        file: The TOML file; by default the one in STACK_SETTINGS, else the project's settings.toml.
 
     Raises:
-        SettingsError: The file is missing or no TOML; a key is unknown, mistyped or out of range.
+        SettingsError: The file is missing or not valid TOML; or a key is unknown, of the wrong type
+            or out of range.
     """
     file = (
         file or Path(os.environ.get(f"{ENV_PREFIX}SETTINGS") or PROJECT_ROOT / "settings.toml")
@@ -160,6 +170,7 @@ def load_settings(file: Path | None = None) -> Settings:
         reason = 'can\'t be parsed; a list is written as JSON, \'["a", "b"]\''
         raise SettingsError(f"environment: {ENV_PREFIX}{field.upper()}...: {reason}") from None
     settings._file = file
+    logger.debug("Loaded %s", file)
     return settings
 
 
@@ -175,8 +186,8 @@ def _parse_toml(file: Path) -> dict[str, Any]:
 
 
 def _validate_types(content: dict[str, Any]) -> None:
-    # Environment variables are text and so parsed leniently; the file has types, and in it "5" is
-    # no number. Strict JSON is the mode in which a list may still become a tuple.
+    # Environment variables are strings, so pydantic converts them. TOML has types: there "5" is not
+    # a number. pydantic's strict mode for JSON still accepts a list for a tuple.
     try:
         _Sections.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
@@ -185,7 +196,7 @@ def _validate_types(content: dict[str, Any]) -> None:
 
 
 def _with_mlflow_variables(content: dict[str, Any]) -> dict[str, Any]:
-    """Let MLflow's own variables, which `mlflow run` sets as well, override the file."""
+    """Override the file by MLflow's own variables, which `mlflow run` sets as well."""
     tracking = dict(content.get("tracking") or {})
     for key, variable in (("uri", "MLFLOW_TRACKING_URI"), ("run_id", "MLFLOW_RUN_ID")):
         if value := os.environ.get(variable):
@@ -197,11 +208,11 @@ def _refuse_unknown_variables() -> None:
     known = set(Settings.model_fields)
     for name in sorted(os.environ):
         section = name.removeprefix(ENV_PREFIX).split("__")[0].lower()
-        # Other programs have variables of this prefix too, but none with the double underscore.
+        # Other programs use this prefix too, but without the double underscore.
         if name.startswith(ENV_PREFIX) and "__" in name and section not in known:
             raise SettingsError(f"environment: {name}: unknown setting{suggest(section, known)}")
 
 
 def _expand_user(path: str) -> str:
-    # Not Path.expanduser: that one raises where there is no such user.
+    # Path.expanduser raises an error if there is no such user.
     return os.path.expanduser(path)  # noqa: PTH111

@@ -1,4 +1,4 @@
-"""One-line messages for settings that pydantic refuses."""
+"""One-line messages for pydantic's validation errors."""
 
 import difflib
 import os
@@ -15,10 +15,10 @@ def explain(error: ValidationError, source: str, root: type[BaseModel]) -> str:
 
     Args:
         error: What pydantic raised.
-        source: The file's name, for a key that no environment variable sets.
-        root: The model that was validated, whose fields are suggested for an unknown key.
+        source: The file's name, for a key that is not set by an environment variable.
+        root: The validated model, whose fields are suggested for an unknown key.
     """
-    # A misspelt key is reported as unknown and as missing: the first of the two says what to fix.
+    # pydantic reports a misspelled key as unknown and as missing; the former is the one to fix.
     first, *others = sorted(error.errors(), key=lambda finding: finding["type"] == "missing")
     parts = [str(part) for part in first["loc"] if part not in {"str", "int", "float", "bool"}]
     key = ".".join(parts)
@@ -28,8 +28,10 @@ def explain(error: ValidationError, source: str, root: type[BaseModel]) -> str:
         reason = "unknown setting" + suggest(parts[-1], _sibling_keys(root, parts[:-1]))
     elif first["type"] == "missing":
         reason = "is not set"
+    elif first["type"] == "value_error":  # our own message, which includes the value
+        reason = _reason(first["msg"])
     else:
-        reason = f"{first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r:.80}"
+        reason = f"{_reason(first['msg'])}, not {first['input']!r:.80}"
     return f"{where}: {reason}" + (f" (and {len(others)} more)" if others else "")
 
 
@@ -40,36 +42,40 @@ def explain_stage(
     own_keys: Mapping[str, object],
     model: type[BaseModel],
 ) -> str:
-    """Return the first of pydantic's errors on a stage as one line that names its key.
+    """Return the first of pydantic's errors about a stage as one line that names the key.
 
     Args:
         error: What pydantic raised.
         source: The file's name.
         name: The stage.
-        own_keys: The stage's own section; a key that isn't in it comes from `[infra]`.
+        own_keys: The stage's own section; any other key comes from `[infra]`.
         model: The stage's model.
     """
     first = error.errors()[0]
     key = str(first["loc"][0]) if first["loc"] else ""
     where = f"{source}: {f'stages.{name}' if not key or key in own_keys else 'infra'}"
-    if not key:  # an error over several keys, whose message begins with the one to fix
-        return f"{where}.{first['msg'].removeprefix('Value error, ')}"
+    if not key:  # an error about several keys; its message starts with the one to fix
+        return f"{where}.{_reason(first['msg'])}"
     where += f".{key}"
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown setting{suggest(key, set(model.model_fields))}"
     if first["type"] == "missing":
         return f"{where}: is not set"
-    reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "string_pattern_mismatch":
         examples = " or ".join(map(str, model.model_fields[key].examples or ()))
         return f"{where}: expected a value like {examples}, not {first['input']!r}"
-    return f"{where}: {reason[0].lower()}{reason[1:]}, not {first['input']!r}"
+    return f"{where}: {_reason(first['msg'])}, not {first['input']!r}"
 
 
 def suggest(word: str, known: set[str]) -> str:
     """Return `; did you mean X?` for the closest known word, or nothing."""
     close = difflib.get_close_matches(word, sorted(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def _reason(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
 
 
 def _sibling_keys(root: type[BaseModel], parents: list[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""The settings of a serving process, which has no settings.toml."""
+"""The settings of a serving process, from environment variables alone."""
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,10 +16,10 @@ class _ServingOnly(BaseSettings):
 
 
 def load_serving_settings() -> ServingSettings:
-    """Load the settings of a serving process from the environment: an image has no file.
+    """Load the settings of a serving process; the serving image has no settings.toml.
 
     Raises:
-        SettingsError: A variable is mistyped or out of range.
+        SettingsError: A variable is of the wrong type or out of range.
     """
     try:
         return _ServingOnly().serving

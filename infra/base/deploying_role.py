@@ -1,14 +1,20 @@
-"""What people and CI may do who train and deploy."""
+"""The permissions of the deploying role: users and CI that train and deploy models."""
 
 from aws_cdk import aws_iam as iam
 
 from contract.names import METRIC_NAMESPACE, BucketPrefix
 from contract.settings.stage import Stage
-from infra.base.statements import ENDPOINTS, JOBS, DataAccess, log_arn, sagemaker_arn
-from infra.fargate import PULL
-from infra.policy import ANYTHING, Statement, arn
+from infra.base.statements import (
+    ENDPOINT_LOGS,
+    TRAINING_LOGS,
+    DataAccess,
+    log_group_arn,
+    sagemaker_arn,
+)
+from infra.fargate import PULL_IMAGE_ACTIONS
+from infra.policy import ANY_RESOURCE, Statement, arn
 
-PUSH = (
+PUSH_IMAGE_ACTIONS = (
     "ecr:CompleteLayerUpload",
     "ecr:DescribeImages",
     "ecr:InitiateLayerUpload",
@@ -17,18 +23,37 @@ PUSH = (
 )
 
 
-def deploying(
-    stage: Stage, kept: DataAccess, training: iam.IRole, serving: iam.IRole
+def deploying_statements(
+    stage: Stage, data: DataAccess, training: iam.IRole, serving: iam.IRole
 ) -> list[Statement]:
-    """Return what people and CI may do who train and deploy; the two roles are theirs to pass."""
-    ours = [sagemaker_arn(kind, f"{stage.prefix}-*") for kind in ("model", "training-job")]
-    configurations = sagemaker_arn("endpoint-config", f"{stage.prefix}-*")
+    """Return the permissions of the deploying role.
+
+    Args:
+        stage: Whose endpoint, models and training jobs the role manages.
+        data: The stage's bucket, key and repositories.
+        training: The role that it passes to training jobs.
+        serving: The role that it passes to models.
+    """
+    return [
+        *_manage_sagemaker(stage),
+        _pass_role("PassTrainingRole", training),
+        _pass_role("PassServingRole", serving),
+        *_access_data(data),
+        *_observe(stage),
+    ]
+
+
+def _manage_sagemaker(stage: Stage) -> list[Statement]:
+    models, jobs, configurations = (
+        sagemaker_arn(resource_type, f"{stage.prefix}-*")
+        for resource_type in ("model", "training-job", "endpoint-config")
+    )
     endpoint = sagemaker_arn("endpoint", stage.endpoint.lower())
     return [
         Statement(
-            "DeployModels",
-            "each deployment makes a model, a configuration and each training a job, all of "
-            "whose names begin with the stage's",
+            "ManageModelsAndTrainingJobs",
+            "each deployment creates a model and an endpoint configuration, each training a job; "
+            "their names start with the stage's prefix",
             [
                 *("sagemaker:AddTags", "sagemaker:CreateModel", "sagemaker:DeleteModel"),
                 *("sagemaker:DescribeModel", "sagemaker:CreateTrainingJob"),
@@ -36,11 +61,11 @@ def deploying(
                 *("sagemaker:CreateEndpointConfig", "sagemaker:DeleteEndpointConfig"),
                 *("sagemaker:DescribeEndpointConfig", "sagemaker:ListTags"),
             ],
-            [*ours, configurations],
+            [models, jobs, configurations],
         ),
         Statement(
-            "DeployTheEndpoint",
-            "one endpoint, and no other",
+            "ManageEndpoint",
+            "only the stage's endpoint",
             [
                 *("sagemaker:AddTags", "sagemaker:CreateEndpoint", "sagemaker:DeleteEndpoint"),
                 *("sagemaker:DescribeEndpoint", "sagemaker:InvokeEndpoint"),
@@ -50,63 +75,74 @@ def deploying(
             [endpoint, configurations],
         ),
         Statement(
-            "SeeWhatThereIs",
-            "AWS knows no resource for listing, for alarms as a whole, or for a login to ECR",
+            "ListAndDescribe",
+            "listing, DescribeAlarms and GetAuthorizationToken do not support resource-level "
+            "permissions",
             [
                 *("cloudwatch:DescribeAlarms", "ecr:GetAuthorizationToken"),
                 *("sagemaker:ListModels", "sagemaker:ListTrainingJobs"),
                 "sagemaker:ListEndpointConfigs",
             ],
-            [ANYTHING],
+            [ANY_RESOURCE],
         ),
-        *(
-            Statement(
-                f"PassThe{name}Role",
-                "to SageMaker alone, which then runs as that role",
-                ["iam:PassRole"],
-                [passed.role_arn],
-                {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
-            )
-            for name, passed in (("Training", training), ("Serving", serving))
-        ),
+    ]
+
+
+def _pass_role(sid: str, role: iam.IRole) -> Statement:
+    return Statement(
+        sid,
+        "only to SageMaker, which then runs with that role",
+        ["iam:PassRole"],
+        [role.role_arn],
+        {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+    )
+
+
+def _access_data(data: DataAccess) -> list[Statement]:
+    return [
         Statement(
-            "ReadAndWriteReleases",
-            "data, releases and what was captured of requests lie below these prefixes",
+            "ReadAndWriteDataAndReleases",
+            "data and releases are stored below these prefixes",
             ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"],
-            kept.objects(BucketPrefix.DATA, BucketPrefix.RELEASES),
+            data.object_arns(BucketPrefix.DATA, BucketPrefix.RELEASES),
         ),
         Statement(
             "ReadCapturedData",
-            "to look at what an endpoint was asked",
+            "to inspect the requests that an endpoint received",
             ["s3:GetObject"],
-            kept.objects(BucketPrefix.CAPTURED),
+            data.object_arns(BucketPrefix.CAPTURED),
         ),
-        kept.look_into(BucketPrefix.DATA, BucketPrefix.RELEASES, BucketPrefix.CAPTURED),
-        kept.use_key(),
-        kept.encrypt_volumes(),
+        data.list_prefixes(BucketPrefix.DATA, BucketPrefix.RELEASES, BucketPrefix.CAPTURED),
+        data.use_key(),
+        data.encrypt_volumes(),
         Statement(
             "PushImages",
-            "the stage's repositories, and no others",
-            [*PULL, *PUSH],
-            [one.repository_arn for one in kept.repositories.values()],
+            "only the stage's repositories",
+            [*PULL_IMAGE_ACTIONS, *PUSH_IMAGE_ACTIONS],
+            [repository.repository_arn for repository in data.repositories.values()],
         ),
+    ]
+
+
+def _observe(stage: Stage) -> list[Statement]:
+    return [
         Statement(
             "ReadLogs",
-            "SageMaker names its log groups by job and by endpoint",
+            "SageMaker names its log groups and streams by job and by endpoint",
             ["logs:FilterLogEvents", "logs:GetLogEvents", "logs:DescribeLogStreams"],
-            [log_arn(JOBS), log_arn(f"{ENDPOINTS}/{stage.endpoint}")],
+            [log_group_arn(TRAINING_LOGS), log_group_arn(f"{ENDPOINT_LOGS}/{stage.endpoint}")],
         ),
         Statement(
-            "CheckReleases",
-            "answers that a release didn't predict are counted, in one namespace; CloudWatch "
-            "knows no resource for metrics",
+            "WriteReleaseCheckMetric",
+            "responses that differ from the release's predictions are counted in one namespace; "
+            "cloudwatch:PutMetricData does not support resource-level permissions",
             ["cloudwatch:PutMetricData"],
-            [ANYTHING],
+            [ANY_RESOURCE],
             {"StringEquals": {"cloudwatch:namespace": METRIC_NAMESPACE}},
         ),
         Statement(
-            "ReadOutputs",
-            "the stage's stacks say what everything is called",
+            "ReadStackOutputs",
+            "the outputs of the stage's stacks name its resources",
             ["cloudformation:DescribeStacks"],
             [arn("cloudformation", f"stack/{stage.prefix}-*/*")],
         ),

@@ -1,4 +1,4 @@
-"""The private network: nothing in it has an address in the internet."""
+"""The private network: no resource in it is reachable from the internet."""
 
 from aws_cdk import Fn
 from aws_cdk import aws_ec2 as ec2
@@ -8,120 +8,132 @@ from constructs import Construct
 
 from contract.settings.stage import Stage
 
-ENDPOINTS = {
-    "ecr.api": "a task asks for its image",
-    "ecr.dkr": "and pulls it",
-    "logs": "a task writes its log",
-    "secretsmanager": "a task and a training read their passwords",
-    "ssmmessages": "a person forwards a port to MLflow",
+PRIVATE, ISOLATED, PUBLIC = "Private", "Isolated", "Public"
+"""The subnet groups."""
+INTERFACE_ENDPOINTS = {
+    "ecr.api": "tasks log in to the image registry",
+    "ecr.dkr": "tasks pull their image",
+    "logs": "tasks write their logs",
+    "secretsmanager": "tasks and training jobs read their passwords",
+    "ssmmessages": "users forward a port to MLflow",
 }
-"""The services that the private subnets reach without the internet, and what for. Each has a price:
-none is here just in case. S3 has a gateway, which is free.
+"""The services that the private subnets reach without the internet, and the reason for each.
+
+Each endpoint costs money, so none is created without a use. S3 has a gateway endpoint, which is
+free.
 """
 
 
 class Network(Construct):
-    """A VPC of private subnets for what computes and of isolated ones for the database.
+    """A VPC with private subnets for compute and isolated subnets for the database.
 
-    Where `egress` is "nat", public subnets hold the NAT gateways and nothing else; where it is
-    "endpoints", there are none, and no internet gateway.
+    If `egress` is "nat", public subnets hold the NAT gateways and nothing else. If it is
+    "endpoints", there are no public subnets and no internet gateway.
     """
 
-    def __init__(self, scope: Construct, name: str, stage: Stage, logs: s3.IBucket) -> None:
-        """Build it.
+    def __init__(
+        self, scope: Construct, construct_id: str, stage: Stage, log_bucket: s3.IBucket
+    ) -> None:
+        """Create the network.
 
         Args:
             scope: The stack.
-            name: Within the stack.
-            stage: Its range, zones and egress.
-            logs: Where flow logs go.
+            construct_id: The id of the construct within the stack.
+            stage: Its CIDR range, zones and egress.
+            log_bucket: Where flow logs are written.
         """
-        super().__init__(scope, name)
+        super().__init__(scope, construct_id)
         self.vpc = ec2.Vpc(
             self,
             "Vpc",
             vpc_name=stage.prefix,
             ip_addresses=ec2.IpAddresses.cidr(stage.cidr),
-            # Not looked up: a synthesis needs no account.
+            # Tokens, not a lookup: synthesis must not need an account.
             availability_zones=[Fn.select(number, Fn.get_azs()) for number in range(stage.zones)],
             nat_gateways=stage.egress_zones if stage.egress == "nat" else 0,
-            subnet_configuration=_subnets(stage),
+            subnet_configuration=_subnet_configuration(stage),
         )
         self.vpc.add_flow_log(
             "FlowLog",
-            destination=ec2.FlowLogDestination.to_s3(logs, "network/"),
+            destination=ec2.FlowLogDestination.to_s3(log_bucket, "flow-logs/"),
             traffic_type=ec2.FlowLogTrafficType.ALL,
         )
-        self._reach_s3()
+        self._add_s3_endpoint()
         if stage.egress == "endpoints":
-            self._reach_services(stage)
-        self.training = ec2.SecurityGroup(
-            self, "Training", vpc=self.vpc, description="Training jobs: whom they may call"
+            self._add_interface_endpoints(stage)
+        self.training_sg = ec2.SecurityGroup(
+            self,
+            "TrainingSecurityGroup",
+            vpc=self.vpc,
+            description="Training jobs: admit nothing, may call MLflow and AWS services",
         )
 
-    def _reach_s3(self) -> None:
-        gateway = self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        # The second one holds the layers of every image in ECR, and isn't ours.
-        gateway.add_to_policy(
+    def _add_s3_endpoint(self) -> None:
+        endpoint = self.vpc.add_gateway_endpoint(
+            "S3Endpoint", service=ec2.GatewayVpcEndpointAwsService.S3
+        )
+        endpoint.add_to_policy(
             iam.PolicyStatement(
-                sid="OurBuckets",
+                sid="BucketsOfThisAccount",
                 principals=[iam.AnyPrincipal()],
                 actions=["s3:*"],
                 resources=["*"],
                 conditions={"StringEquals": {"aws:ResourceAccount": self.vpc.env.account}},
             )
         )
-        gateway.add_to_policy(
+        # AWS's own bucket, which holds the layers of every image in ECR.
+        layers = f"prod-{self.vpc.env.region}-starport-layer-bucket"
+        endpoint.add_to_policy(
             iam.PolicyStatement(
-                sid="ImageLayers",
+                sid="EcrImageLayers",
                 principals=[iam.AnyPrincipal()],
                 actions=["s3:GetObject"],
-                resources=[
-                    f"arn:{self.vpc.stack.partition}:s3:::prod-{self.vpc.env.region}-starport-layer-bucket/*"
-                ],
+                resources=[f"arn:{self.vpc.stack.partition}:s3:::{layers}/*"],
             )
         )
 
-    def _reach_services(self, stage: Stage) -> None:
-        allowed = ec2.SecurityGroup(
+    def _add_interface_endpoints(self, stage: Stage) -> None:
+        security_group = ec2.SecurityGroup(
             self,
-            "Endpoints",
+            "EndpointSecurityGroup",
             vpc=self.vpc,
-            description="Endpoints of AWS services: TLS from inside the network",
+            description="VPC endpoints of AWS services: admit TLS from inside the network",
             allow_all_outbound=False,
         )
-        allowed.add_ingress_rule(ec2.Peer.ipv4(stage.cidr), ec2.Port.tcp(443), "TLS from inside")
+        security_group.add_ingress_rule(
+            ec2.Peer.ipv4(stage.cidr), ec2.Port.tcp(443), "TLS from inside the network"
+        )
         subnets = self.vpc.select_subnets(subnet_group_name=PRIVATE).subnets[: stage.egress_zones]
-        for service in ENDPOINTS:
+        for service in INTERFACE_ENDPOINTS:
             self.vpc.add_interface_endpoint(
-                service.replace(".", "-"),
+                f"{service.title().replace('.', '')}Endpoint",
                 service=ec2.InterfaceVpcEndpointAwsService(service),
-                security_groups=[allowed],
+                security_groups=[security_group],
                 subnets=ec2.SubnetSelection(subnets=subnets),
                 open=False,
             )
 
 
-PRIVATE, ISOLATED, PUBLIC = "private", "isolated", "public"
+def _subnet_configuration(stage: Stage) -> list[ec2.SubnetConfiguration]:
+    """Return the subnet groups; each subnet is a sixteenth of the VPC's range.
 
-
-def _subnets(stage: Stage) -> list[ec2.SubnetConfiguration]:
-    """A sixteenth of the range each: three kinds of subnets in up to four zones."""
+    That is enough for three subnet groups in up to four zones.
+    """
     mask = int(stage.cidr.partition("/")[2]) + 4
     nat = stage.egress == "nat"
-    kinds = {
+    types = {
         PRIVATE: ec2.SubnetType.PRIVATE_WITH_EGRESS if nat else ec2.SubnetType.PRIVATE_ISOLATED,
         ISOLATED: ec2.SubnetType.PRIVATE_ISOLATED,
     }
     if nat:
-        kinds[PUBLIC] = ec2.SubnetType.PUBLIC
+        types[PUBLIC] = ec2.SubnetType.PUBLIC
     return [
         ec2.SubnetConfiguration(
             name=name,
-            subnet_type=kind,
+            subnet_type=subnet_type,
             cidr_mask=mask,
-            # Nothing that starts there gets an address in the internet by itself.
-            map_public_ip_on_launch=False if kind == ec2.SubnetType.PUBLIC else None,
+            # Instances in a public subnet do not get a public address by default.
+            map_public_ip_on_launch=False if subnet_type == ec2.SubnetType.PUBLIC else None,
         )
-        for name, kind in kinds.items()
+        for name, subnet_type in types.items()
     ]

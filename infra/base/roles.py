@@ -1,208 +1,202 @@
-"""Who may do what: training, serving, tracking, deploying and invoking have a role each."""
+"""The roles of the base stack: training, serving, mlflow, deploying and invoking."""
 
-from aws_cdk import Aws
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from contract.names import METRIC_NAMESPACE, BucketPrefix, Image
-from contract.names import RoleName as Name
+from contract.names import METRIC_NAMESPACE, BucketPrefix, Image, RoleName
 from contract.settings.stage import Stage
-from infra.base.deploying_role import deploying
+from infra.base.deploying_role import deploying_statements
 from infra.base.statements import (
-    ENDPOINTS,
-    JOBS,
+    ENDPOINT_LOGS,
+    TRAINING_LOGS,
     DataAccess,
     sagemaker_arn,
     write_logs,
     write_metrics,
 )
-from infra.fargate import for_tasks
-from infra.policy import ANYTHING, Statement, arn, role
+from infra.policy import ANY_RESOURCE, Statement, arn, create_role, service_principal
 
 
 class Roles(Construct):
-    """The roles, and each right with its reason."""
+    """The roles; each statement of them has a reason."""
 
     def __init__(
         self,
         scope: Construct,
-        name: str,
+        construct_id: str,
         stage: Stage,
         *,
-        kept: DataAccess,
+        data: DataAccess,
         vpc: ec2.IVpc,
         training_password: str,
     ) -> None:
-        """Build them.
+        """Create the roles.
 
         Args:
             scope: The stack.
-            name: Within the stack.
+            construct_id: The id of the construct within the stack.
             stage: Names the endpoint.
-            kept: What the roles have rights over.
-            vpc: Where trainings run.
-            training_password: ARN of the secret of the training's MLflow user.
+            data: The bucket, key and repositories that the roles have access to.
+            vpc: The network of training jobs.
+            training_password: The ARN of the password of the training jobs' MLflow user.
         """
-        super().__init__(scope, name)
-        self._stage, self._kept, self._vpc = stage, kept, vpc
-        training = role(
+        super().__init__(scope, construct_id)
+        self._stage, self._data, self._vpc = stage, data, vpc
+        account = iam.AccountRootPrincipal()
+        training = create_role(
             self,
-            "Training",
-            f"Training jobs of {stage.prefix}: reads data, tracks runs, writes releases",
-            _sagemaker(),
-            self._training(training_password),
+            "TrainingRole",
+            f"Training jobs of {stage.prefix}: read data, track runs, write releases",
+            service_principal("sagemaker"),
+            self._training_statements(training_password),
         )
-        serving = role(
+        serving = create_role(
             self,
-            "Serving",
-            f"Endpoints of {stage.prefix}: reads releases, and writes captured data",
-            _sagemaker(),
-            self._serving(),
+            "ServingRole",
+            f"Endpoints of {stage.prefix}: read releases, write captured data",
+            service_principal("sagemaker"),
+            self._serving_statements(),
         )
-        self.of = {
-            Name.TRAINING: training,
-            Name.SERVING: serving,
-            Name.MLFLOW: role(
-                self,
-                "Tracking",
-                f"The MLflow server of {stage.prefix}: keeps the artifacts of runs",
-                for_tasks(),
-                self._tracking(),
-            ),
-            Name.DEPLOYING: role(
-                self,
-                "Deploying",
-                f"People and CI who train and deploy to {stage.prefix}",
-                iam.AccountRootPrincipal(),
-                deploying(stage, self._kept, training, serving),
-            ),
-            Name.INVOKING: role(
-                self,
-                "Invoking",
-                f"Applications that ask {stage.endpoint} for predictions",
-                iam.AccountRootPrincipal(),
-                self._invoking(),
-            ),
+        mlflow = create_role(
+            self,
+            "MlflowRole",
+            f"MLflow server of {stage.prefix}: stores the artifacts of runs",
+            service_principal("ecs-tasks"),
+            self._mlflow_statements(),
+        )
+        deploying = create_role(
+            self,
+            "DeployingRole",
+            f"Users and CI that train and deploy to {stage.prefix}",
+            account,
+            deploying_statements(stage, data, training, serving),
+        )
+        invoking = create_role(
+            self,
+            "InvokingRole",
+            f"Applications that request predictions from {stage.endpoint}",
+            account,
+            self._invoking_statements(),
+        )
+        self.by_name = {
+            RoleName.TRAINING: training,
+            RoleName.SERVING: serving,
+            RoleName.MLFLOW: mlflow,
+            RoleName.DEPLOYING: deploying,
+            RoleName.INVOKING: invoking,
         }
 
-    def _training(self, generated_secret: str) -> list[Statement]:
+    def _training_statements(self, training_password: str) -> list[Statement]:
+        data, checkpoints, releases = (
+            BucketPrefix.DATA,
+            BucketPrefix.CHECKPOINTS,
+            BucketPrefix.RELEASES,
+        )
         return [
             Statement(
-                "ReadData",
-                "the tables, a checkpoint to go on from, and the releases to compare with are "
-                "whatever lies below these prefixes",
+                "ReadDataAndReleases",
+                "tables, a checkpoint to resume from, and releases to compare with are stored "
+                "below these prefixes",
                 ["s3:GetObject"],
-                self._kept.objects(
-                    BucketPrefix.DATA, BucketPrefix.CHECKPOINTS, BucketPrefix.RELEASES
-                ),
+                self._data.object_arns(data, checkpoints, releases),
             ),
             Statement(
-                "WriteReleases",
-                "releases and checkpoints get new names with each training; nothing is deleted",
+                "WriteReleasesAndCheckpoints",
+                "each training writes releases and checkpoints with new names; nothing is deleted",
                 ["s3:AbortMultipartUpload", "s3:PutObject"],
-                self._kept.objects(BucketPrefix.RELEASES, BucketPrefix.CHECKPOINTS),
+                self._data.object_arns(releases, checkpoints),
             ),
-            self._kept.look_into(
-                BucketPrefix.DATA, BucketPrefix.RELEASES, BucketPrefix.CHECKPOINTS
-            ),
-            self._kept.use_key(),
-            self._kept.encrypt_volumes(),
+            self._data.list_prefixes(data, releases, checkpoints),
+            self._data.use_key(),
+            self._data.encrypt_volumes(),
             Statement(
                 "ReadMlflowPassword",
-                "the job tracks its runs as a user of its own",
+                "training jobs track their runs as an MLflow user of their own",
                 ["secretsmanager:GetSecretValue"],
-                [generated_secret],
+                [training_password],
             ),
-            *self._kept.pull(Image.TRAIN),
-            write_logs(JOBS),
+            *self._data.pull_image(Image.TRAIN),
+            write_logs(TRAINING_LOGS),
             write_metrics("/aws/sagemaker/TrainingJobs", METRIC_NAMESPACE),
-            *self._join_network(),
+            *self._vpc_statements(),
         ]
 
-    def _serving(self) -> list[Statement]:
+    def _vpc_statements(self) -> list[Statement]:
+        """Return the permissions that SageMaker's documentation requires for a job in a VPC."""
         return [
             Statement(
-                "ReadReleases",
-                "an endpoint reads the release that it was deployed with, whichever that is",
-                ["s3:GetObject"],
-                self._kept.objects(BucketPrefix.RELEASES),
-            ),
-            Statement(
-                "WriteCapturedData",
-                "captured requests get a new name each",
-                ["s3:PutObject"],
-                self._kept.objects(BucketPrefix.CAPTURED),
-            ),
-            self._kept.look_into(BucketPrefix.RELEASES),
-            self._kept.use_key(),
-            *self._kept.pull(Image.SERVE),
-            write_logs(ENDPOINTS),
-            write_metrics("/aws/sagemaker/Endpoints"),
-        ]
-
-    def _invoking(self) -> list[Statement]:
-        return [
-            Statement(
-                "Invoke",
-                "one endpoint, and nothing else",
-                ["sagemaker:InvokeEndpoint"],
-                [sagemaker_arn("endpoint", self._stage.endpoint.lower())],
-            )
-        ]
-
-    def _tracking(self) -> list[Statement]:
-        return [
-            Statement(
-                "KeepArtifacts",
-                "runs get new names; MLflow may delete what its users delete, below one prefix",
-                [
-                    *("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject"),
-                    *("s3:ListMultipartUploadParts", "s3:PutObject"),
-                ],
-                self._kept.objects(BucketPrefix.RUNS),
-            ),
-            self._kept.look_into(BucketPrefix.RUNS),
-            self._kept.use_key(),
-        ]
-
-    def _join_network(self) -> list[Statement]:
-        """What SageMaker's documentation asks for a job in a VPC."""
-        return [
-            Statement(
-                "SeeNetwork",
-                "AWS knows no resource for describing networks",
+                "DescribeNetwork",
+                "describing networks does not support resource-level permissions",
                 [
                     *("ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces"),
                     *("ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs"),
                 ],
-                [ANYTHING],
+                [ANY_RESOURCE],
             ),
             Statement(
-                "JoinNetwork",
-                "a job's network interfaces get new names; they can only be made in this network",
+                "ManageNetworkInterfaces",
+                "each network interface of a job has a new id; they can only be created in this "
+                "network",
                 [
                     *("ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"),
-                    *(
-                        "ec2:CreateNetworkInterfacePermission",
-                        "ec2:DeleteNetworkInterfacePermission",
-                    ),
+                    "ec2:CreateNetworkInterfacePermission",
+                    "ec2:DeleteNetworkInterfacePermission",
                 ],
                 [arn("ec2", "network-interface/*")],
             ),
             Statement(
-                "JoinSubnets",
-                "a network interface is made in a subnet and with a security group of this network",
+                "UseSubnetsAndSecurityGroups",
+                "a network interface is created in a subnet and with a security group of this "
+                "network",
                 ["ec2:CreateNetworkInterface"],
                 [arn("ec2", "subnet/*"), arn("ec2", "security-group/*")],
                 {"ArnEquals": {"ec2:Vpc": arn("ec2", f"vpc/{self._vpc.vpc_id}")}},
             ),
         ]
 
+    def _serving_statements(self) -> list[Statement]:
+        return [
+            Statement(
+                "ReadReleases",
+                "an endpoint reads the release that it was deployed with, which can be any",
+                ["s3:GetObject"],
+                self._data.object_arns(BucketPrefix.RELEASES),
+            ),
+            Statement(
+                "WriteCapturedData",
+                "each file of captured requests has a new name",
+                ["s3:PutObject"],
+                self._data.object_arns(BucketPrefix.CAPTURED),
+            ),
+            self._data.list_prefixes(BucketPrefix.RELEASES),
+            self._data.use_key(),
+            *self._data.pull_image(Image.SERVE),
+            write_logs(ENDPOINT_LOGS),
+            write_metrics("/aws/sagemaker/Endpoints"),
+        ]
 
-def _sagemaker() -> iam.IPrincipal:
-    """SageMaker, and only for this account: it can't be talked into it by another one."""
-    return iam.ServicePrincipal(
-        "sagemaker.amazonaws.com",
-        conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
-    )
+    def _mlflow_statements(self) -> list[Statement]:
+        return [
+            Statement(
+                "ReadAndWriteArtifacts",
+                "each run has a new name; MLflow deletes what its users delete, below one prefix",
+                [
+                    *("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject"),
+                    *("s3:ListMultipartUploadParts", "s3:PutObject"),
+                ],
+                self._data.object_arns(BucketPrefix.RUNS),
+            ),
+            self._data.list_prefixes(BucketPrefix.RUNS),
+            self._data.use_key(),
+        ]
+
+    def _invoking_statements(self) -> list[Statement]:
+        return [
+            Statement(
+                "InvokeEndpoint",
+                "only the stage's endpoint",
+                ["sagemaker:InvokeEndpoint"],
+                [sagemaker_arn("endpoint", self._stage.endpoint.lower())],
+            )
+        ]

@@ -1,4 +1,13 @@
-"""The base stack: what stays, and what the other stacks are built on."""
+"""The base stack: the resources that keep data, and those that the other stacks build on.
+
+It holds:
+- the data key, which encrypts buckets, images, the database and secrets;
+- the artifact bucket and the log bucket;
+- one ECR repository per image;
+- the network (VPC, subnets, and either a NAT gateway or VPC endpoints);
+- the roles, and the password of the training jobs' MLflow user;
+- the SSM parameter that holds the digest of the MLflow image.
+"""
 
 from aws_cdk import Fn
 from aws_cdk import aws_ssm as ssm
@@ -22,46 +31,50 @@ from infra.stage_stack import StageStack
 
 
 class BaseStack(StageStack):
-    """The network, the storage, the images' repositories and the roles."""
+    """The network, the storage, the image repositories and the roles."""
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
-        """Build it."""
+        """Create the stack."""
         super().__init__(scope, stage, StackName.BASE)
-        self.key = DataKey(self, "Data", stage).key
-        self.buckets = Buckets(self, "Storage", stage, self.key)
-        self.repositories = Repositories(self, "Images", stage, self.key)
+        self.data_key = DataKey(self, "DataKey", stage)
+        self.buckets = Buckets(self, "Buckets", stage, self.data_key)
+        self.repositories = Repositories(self, "Repositories", stage, self.data_key)
         self.network = Network(self, "Network", stage, self.buckets.logs)
         self.training_password = generated_secret(
-            self, "TrainingPassword", f"MLflow user of {stage.prefix}'s trainings", self.key
+            self,
+            "TrainingPassword",
+            f"Password of the MLflow user of training jobs, {stage.prefix}",
+            self.data_key,
         )
         self.roles = Roles(
             self,
             "Roles",
             stage,
-            kept=DataAccess(self.buckets.artifacts, self.key, self.repositories.of),
+            data=DataAccess(self.buckets.artifacts, self.data_key, self.repositories.by_image),
             vpc=self.network.vpc,
             training_password=self.training_password.secret_arn,
         )
         ssm.StringParameter(
             self,
-            "TrackingImage",
+            "MlflowImageDigest",
             parameter_name=image_digest_parameter(stage),
             string_value=NO_IMAGE,
-            description="Digest of the tracking host's image; make deploy writes it",
+            description="Digest of the MLflow image; make deploy writes it",
         )
-        self._tell()
+        self._add_outputs()
 
-    def _tell(self) -> None:
+    def _add_outputs(self) -> None:
         subnets = self.network.vpc.select_subnets(subnet_group_name=PRIVATE).subnet_ids
+        uris, roles = self.repositories.uri_by_image, self.roles.by_name
         self.add_outputs(
             {
                 StackOutput.ARTIFACT_BUCKET: self.buckets.artifacts.bucket_name,
                 StackOutput.LOG_BUCKET: self.buckets.logs.bucket_name,
-                StackOutput.DATA_KEY: self.key.key_arn,
+                StackOutput.DATA_KEY: self.data_key.key_arn,
                 StackOutput.PRIVATE_SUBNETS: Fn.join(",", subnets),
-                StackOutput.TRAINING_SECURITY_GROUP: self.network.training.security_group_id,
+                StackOutput.TRAINING_SECURITY_GROUP: self.network.training_sg.security_group_id,
                 StackOutput.MLFLOW_TRAINING_SECRET: self.training_password.secret_arn,
             }
-            | {REPOSITORY_OUTPUTS[image]: uri for image, uri in self.repositories.uri.items()}
-            | {ROLE_OUTPUTS[name]: role.role_arn for name, role in self.roles.of.items()}
+            | {REPOSITORY_OUTPUTS[image]: uri for image, uri in uris.items()}
+            | {ROLE_OUTPUTS[name]: role.role_arn for name, role in roles.items()}
         )

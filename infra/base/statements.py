@@ -1,4 +1,4 @@
-"""Rights that several roles have: over what is kept, over logs and over metrics."""
+"""Statements that several roles share: access to the stage's data, to logs and to metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,103 +8,94 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 
 from contract.names import BucketPrefix, Image
-from infra.fargate import PULL
-from infra.policy import ANYTHING, Statement, arn
+from infra.fargate import pull_image
+from infra.policy import ANY_RESOURCE, Statement, arn
 
-READ_KEY = ("kms:Decrypt", "kms:DescribeKey")
-USE_KEY = (*READ_KEY, "kms:GenerateDataKey*")
-JOBS, ENDPOINTS = "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/Endpoints"
-"""Where SageMaker keeps the logs of each."""
+USE_KEY_ACTIONS = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*")
+TRAINING_LOGS, ENDPOINT_LOGS = "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/Endpoints"
+"""The log groups to which SageMaker writes the logs of training jobs and of endpoints."""
 
 
 @dataclass(frozen=True)
 class DataAccess:
-    """What is kept, and the rights over it."""
+    """The resources that hold a stage's data, and the statements that grant access to them."""
 
     bucket: s3.IBucket
-    """Of artifacts."""
+    """The artifact bucket."""
     key: kms.IKey
-    """Of the bucket and of all volumes."""
+    """Encrypts the bucket and all volumes."""
     repositories: Mapping[Image, ecr.IRepository]
-    """Of the images."""
 
-    def objects(self, *prefixes: BucketPrefix) -> list[str]:
-        """Return all objects below some prefixes, as ARNs."""
+    def object_arns(self, *prefixes: BucketPrefix) -> list[str]:
+        """Return the ARNs of all objects below the prefixes."""
         return [self.bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes]
 
-    def look_into(self, *prefixes: BucketPrefix) -> Statement:
-        """List what lies below some prefixes."""
+    def list_prefixes(self, *prefixes: BucketPrefix) -> Statement:
+        """Return the permission to list the objects below the prefixes."""
         return Statement(
-            "List",
-            "what lies below the prefixes that it reads",
+            "ListPrefixes",
+            "only the prefixes that the role reads",
             ["s3:ListBucket"],
             [self.bucket.bucket_arn],
             {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
         )
 
     def use_key(self) -> Statement:
-        """Read and write what is encrypted."""
+        """Return the permission to read and write encrypted objects."""
         return Statement(
-            "UseKey",
-            "all that lies in the bucket is encrypted with the one key; GenerateDataKey* is with "
-            "and without plaintext",
-            USE_KEY,
+            "UseDataKey",
+            "all objects in the bucket are encrypted with this key; GenerateDataKey* covers the "
+            "actions with and without plaintext",
+            USE_KEY_ACTIONS,
             [self.key.key_arn],
         )
 
-    def pull(self, image: Image) -> list[Statement]:
-        """Pull an image."""
-        return [
-            Statement("PullImage", "its own", PULL, [self.repositories[image].repository_arn]),
-            Statement(
-                "LogInToImages",
-                "AWS knows no resource for a login to ECR",
-                ["ecr:GetAuthorizationToken"],
-                [ANYTHING],
-            ),
-        ]
-
     def encrypt_volumes(self) -> Statement:
-        """Give volumes the key."""
+        """Return the permission to encrypt volumes with the key."""
         return Statement(
             "EncryptVolumes",
-            "the volumes of a job or an endpoint get their key by a grant of whoever makes it",
+            "the volumes of a job or an endpoint use the key by a grant of their creator",
             ["kms:CreateGrant"],
             [self.key.key_arn],
             {"Bool": {"kms:GrantIsForAWSResource": "true"}},
         )
 
+    def pull_image(self, image: Image) -> list[Statement]:
+        """Return the permissions to pull an image."""
+        return pull_image(self.repositories[image])
 
-def write_logs(group: str) -> Statement:
-    """Write SageMaker's logs of a kind."""
+
+def write_logs(log_group: str) -> Statement:
+    """Return the permission to write the log groups whose names start with `log_group`."""
     return Statement(
         "WriteLogs",
-        "SageMaker makes a log group or a stream for each job and endpoint, and looks for those "
-        "that are there",
+        "SageMaker creates a log group or a log stream for each job and endpoint, and looks up "
+        "the existing ones",
         [
             *("logs:CreateLogGroup", "logs:CreateLogStream"),
             *("logs:DescribeLogStreams", "logs:PutLogEvents"),
         ],
-        [log_arn(group)],
+        [log_group_arn(log_group)],
     )
 
 
 def write_metrics(*namespaces: str) -> Statement:
-    """Write metrics of some namespaces."""
+    """Return the permission to publish CloudWatch metrics in the namespaces."""
     return Statement(
         "WriteMetrics",
-        "CloudWatch knows no resource for metrics: the namespaces are the bound",
+        "cloudwatch:PutMetricData does not support resource-level permissions; the condition "
+        "limits it to these namespaces",
         ["cloudwatch:PutMetricData"],
-        [ANYTHING],
+        [ANY_RESOURCE],
         {"StringEquals": {"cloudwatch:namespace": list(namespaces)}},
     )
 
 
-def log_arn(group: str) -> str:
-    """Return all log groups whose names begin so, as an ARN."""
-    return arn("logs", f"log-group:{group}*")
+def log_group_arn(prefix: str) -> str:
+    """Return the ARN of all log groups whose names start with a prefix."""
+    return arn("logs", f"log-group:{prefix}*")
 
 
-def sagemaker_arn(kind: str, name: str) -> str:
-    """Return one of SageMaker's things, as an ARN."""
-    return arn("sagemaker", f"{kind}/{name}")
+def sagemaker_arn(resource_type: str, name: str) -> str:
+    """Return the ARN of a SageMaker resource, such as an `endpoint`."""
+    return arn("sagemaker", f"{resource_type}/{name}")

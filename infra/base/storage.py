@@ -1,4 +1,4 @@
-"""What is kept: data, releases, runs and images, each with how long and under which key."""
+"""Storage and retention: the data key, the buckets and the image repositories."""
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_ecr as ecr
@@ -9,52 +9,51 @@ from constructs import Construct
 
 from contract.names import BucketPrefix, Image, repository_name
 from contract.settings.stage import Stage
-from infra.overrides import attribute, override
+from infra.overrides import get_attribute, override_property
 
-OLD_VERSIONS_DAYS = 30
-UNTAGGED_DAYS = 7
-IMAGES = 20
-"""How many images that were never released are kept."""
-PROTECTED = 9999
+NONCURRENT_VERSION_DAYS = 30
+UNTAGGED_IMAGE_DAYS = 7
+UNRELEASED_IMAGE_COUNT = 20
+"""How many images that were never released a repository keeps."""
+UNLIMITED_IMAGE_COUNT = 9999
 """A count that no repository reaches."""
 
 
 def removal_policy(stage: Stage) -> RemovalPolicy:
-    """Production's data stays when its stack goes."""
+    """Return what happens to data when its stack is deleted: production retains it."""
     return RemovalPolicy.RETAIN if stage.production else RemovalPolicy.DESTROY
 
 
-def log_group(scope: Construct, name: str, stage: Stage) -> logs.LogGroup:
-    """Build a group of logs that are kept as long as the stage says."""
-    group = logs.LogGroup(scope, name, removal_policy=removal_policy(stage))
-    # The CDK has a word for each number of days; CloudFormation has the number.
-    override(group, "RetentionInDays", stage.log_retention_days)
-    return group
+def create_log_group(scope: Construct, construct_id: str, stage: Stage) -> logs.LogGroup:
+    """Create a log group with the stage's retention."""
+    log_group = logs.LogGroup(scope, construct_id, removal_policy=removal_policy(stage))
+    # The CDK has an enum member for each number of days; CloudFormation has the number.
+    override_property(log_group, "RetentionInDays", stage.log_retention_days)
+    return log_group
 
 
-class DataKey(Construct):
-    """The key of all that is kept: buckets, images, the database and its passwords."""
+class DataKey(kms.Key):
+    """The key that encrypts all data: buckets, images, the database and secrets."""
 
-    def __init__(self, scope: Construct, name: str, stage: Stage) -> None:
-        """Build it, rotated every year."""
-        super().__init__(scope, name)
-        self.key = kms.Key(
-            self,
-            "Key",
+    def __init__(self, scope: Construct, construct_id: str, stage: Stage) -> None:
+        """Create the key; it is rotated every year."""
+        super().__init__(
+            scope,
+            construct_id,
             alias=f"{stage.prefix}/data",
-            description=f"Data, images, database and passwords of {stage.prefix}",
+            description=f"Data, images, database and secrets of {stage.prefix}",
             enable_key_rotation=True,
             removal_policy=removal_policy(stage),
         )
 
 
 class Buckets(Construct):
-    """The artifact bucket, and the one that tells who asked for what."""
+    """The artifact bucket, and the log bucket, which also holds its access logs."""
 
-    def __init__(self, scope: Construct, name: str, stage: Stage, key: kms.IKey) -> None:
-        """Build both: no public access, TLS alone, versions kept."""
-        super().__init__(scope, name)
-        self.logs = _bucket(
+    def __init__(self, scope: Construct, construct_id: str, stage: Stage, key: kms.IKey) -> None:
+        """Create both: no public access, TLS only, versioned."""
+        super().__init__(scope, construct_id)
+        self.logs = _create_bucket(
             self,
             "Logs",
             stage,
@@ -67,34 +66,34 @@ class Buckets(Construct):
                 )
             ],
         )
-        self.artifacts = _bucket(
-            self, "Artifacts", stage, _lifecycle(stage), key=key, asked=self.logs
+        self.artifacts = _create_bucket(
+            self, "Artifacts", stage, _artifact_lifecycle(stage), key=key, log_bucket=self.logs
         )
 
 
-def _bucket(
+def _create_bucket(
     scope: Construct,
-    name: str,
+    construct_id: str,
     stage: Stage,
-    lifecycle: list[s3.LifecycleRule],
+    lifecycle_rules: list[s3.LifecycleRule],
     *,
     key: kms.IKey | None = None,
-    asked: s3.IBucket | None = None,
+    log_bucket: s3.IBucket | None = None,
 ) -> s3.Bucket:
-    """Build a bucket.
+    """Create a bucket.
 
     Args:
-        scope: The construct.
-        name: Within it.
-        stage: Whether it stays when its stack goes.
-        lifecycle: What is kept for how long.
-        key: Ours; S3's own where there is none, since load balancers and S3 itself can't write
-            their logs under another one.
-        asked: The bucket that keeps who asked for what.
+        scope: The parent construct.
+        construct_id: The id of the bucket within its parent.
+        stage: Whether the bucket is retained when its stack is deleted.
+        lifecycle_rules: How long objects are kept.
+        key: The data key. Without it S3 encrypts with its own key: load balancers and S3 itself
+            can't write their logs with another one.
+        log_bucket: Where S3 writes the bucket's access logs.
     """
     return s3.Bucket(
         scope,
-        name,
+        construct_id,
         encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
         encryption_key=key,
         bucket_key_enabled=True if key else None,
@@ -103,22 +102,21 @@ def _bucket(
         minimum_tls_version=1.2,
         versioned=True,
         object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-        server_access_logs_bucket=asked,
-        server_access_logs_prefix="artifacts/" if asked else None,
-        lifecycle_rules=lifecycle,
+        server_access_logs_bucket=log_bucket,
+        server_access_logs_prefix="s3-access-logs/" if log_bucket else None,
+        lifecycle_rules=lifecycle_rules,
         removal_policy=removal_policy(stage),
     )
 
 
-def _lifecycle(stage: Stage) -> list[s3.LifecycleRule]:
-    old = Duration.days(OLD_VERSIONS_DAYS)
-    expire = {
+def _artifact_lifecycle(stage: Stage) -> list[s3.LifecycleRule]:
+    expiration_days = {
         BucketPrefix.CHECKPOINTS: stage.checkpoint_retention_days,
         BucketPrefix.CAPTURED: stage.captured_data_retention_days,
     }
     return [
         s3.LifecycleRule(
-            id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(7)
+            id="incomplete-uploads", abort_incomplete_multipart_upload_after=Duration.days(7)
         ),
         *(
             s3.LifecycleRule(
@@ -127,17 +125,19 @@ def _lifecycle(stage: Stage) -> list[s3.LifecycleRule]:
                 expiration=Duration.days(days),
                 noncurrent_version_expiration=Duration.days(1),
             )
-            for prefix, days in expire.items()
+            for prefix, days in expiration_days.items()
         ),
-        # What was overwritten or deleted can be had back for a month.
+        # Objects that were overwritten or deleted can be restored for a month.
         *(
             s3.LifecycleRule(
-                id=prefix.name.lower(), prefix=prefix, noncurrent_version_expiration=old
+                id=prefix.name.lower(),
+                prefix=prefix,
+                noncurrent_version_expiration=Duration.days(NONCURRENT_VERSION_DAYS),
             )
             for prefix in (BucketPrefix.DATA, BucketPrefix.RUNS)
         ),
-        # A release is never overwritten, and an endpoint needs the files of its own for ever: none
-        # of them expires. After a quarter of a year few are read.
+        # A release is never overwritten, and an endpoint always needs its release's files, so
+        # releases do not expire. After three months most of them are rarely read.
         s3.LifecycleRule(
             id=BucketPrefix.RELEASES.name.lower(),
             prefix=BucketPrefix.RELEASES,
@@ -152,12 +152,12 @@ def _lifecycle(stage: Stage) -> list[s3.LifecycleRule]:
 
 
 class Repositories(Construct):
-    """A repository an image: tags never move, what is pushed is scanned."""
+    """One ECR repository per image; tags are immutable, and images are scanned when pushed."""
 
-    def __init__(self, scope: Construct, name: str, stage: Stage, key: kms.IKey) -> None:
-        """Build one for each of the Dockerfile's targets."""
-        super().__init__(scope, name)
-        self.of = {
+    def __init__(self, scope: Construct, construct_id: str, stage: Stage, key: kms.IKey) -> None:
+        """Create one repository for each target of the Dockerfile."""
+        super().__init__(scope, construct_id)
+        self.by_image = {
             image: ecr.Repository(
                 self,
                 image.value.title(),
@@ -166,35 +166,38 @@ class Repositories(Construct):
                 image_scan_on_push=True,
                 encryption=ecr.RepositoryEncryption.KMS,
                 encryption_key=key,
-                lifecycle_rules=_image_rules(),
+                lifecycle_rules=_image_lifecycle(),
                 removal_policy=removal_policy(stage),
                 empty_on_delete=not stage.production,
             )
             for image in Image
         }
-        # As ECR itself tells it; the CDK would put it together from the account and the region.
-        self.uri = {image: attribute(one, "RepositoryUri") for image, one in self.of.items()}
+        # ECR's own attribute; the CDK would assemble the URI from the account and the region.
+        self.uri_by_image = {
+            image: get_attribute(repository, "RepositoryUri")
+            for image, repository in self.by_image.items()
+        }
 
 
-def _image_rules() -> list[ecr.LifecycleRule]:
-    """The first rule that matches an image counts alone; a released one meets the first."""
+def _image_lifecycle() -> list[ecr.LifecycleRule]:
+    """Return the rules; only the first that matches an image applies, so the first protects."""
     return [
         ecr.LifecycleRule(
             rule_priority=1,
-            description="What was released is never expired",
+            description="Released images never expire",
             tag_prefix_list=["release-"],
-            max_image_count=PROTECTED,
+            max_image_count=UNLIMITED_IMAGE_COUNT,
         ),
         ecr.LifecycleRule(
             rule_priority=2,
-            description="What no tag names is a leftover",
+            description="Untagged images expire after a week",
             tag_status=ecr.TagStatus.UNTAGGED,
-            max_image_age=Duration.days(UNTAGGED_DAYS),
+            max_image_age=Duration.days(UNTAGGED_IMAGE_DAYS),
         ),
         ecr.LifecycleRule(
             rule_priority=3,
-            description="Of what was only tried, the latest",
+            description="Of images that were not released, the latest are kept",
             tag_status=ecr.TagStatus.ANY,
-            max_image_count=IMAGES,
+            max_image_count=UNRELEASED_IMAGE_COUNT,
         ),
     ]

@@ -1,1 +1,1 @@
-"""The MLflow stack: the tracking server on Fargate, and its database."""
+"""The MLflow stack: the MLflow server on Fargate, its database, and the bastion."""

@@ -1,4 +1,7 @@
-"""A person's way to MLflow, which has no public address: Session Manager forwards a port to it."""
+"""The bastion: a task through which Session Manager forwards a port to MLflow.
+
+MLflow has no public address; this is how users reach it.
+"""
 
 from aws_cdk import Aws
 from aws_cdk import aws_ec2 as ec2
@@ -10,166 +13,177 @@ from constructs import Construct
 from contract.names import PORT_FORWARDING_DOCUMENT, StackName, image_digest_parameter, stack_name
 from contract.settings.stage import Stage
 from infra.checks import acknowledge
-from infra.fargate import PLATFORM, for_tasks
-from infra.policy import ANYTHING, Statement, arn, role
+from infra.fargate import PLATFORM
+from infra.policy import ANY_RESOURCE, Statement, arn, create_role, service_principal
 
-SECONDS = 8 * 3600
-"""A task that was forgotten ends by itself."""
+IDLE_SECONDS = 8 * 3600
+"""After this time the task stops by itself, in case nobody stops it."""
 
 
 class Bastion(Construct):
-    """A task that only waits, to be forwarded through, and the role of those who may start it.
+    """An idle task through which a port is forwarded, and the role that may start it.
 
-    It knows no password, and is there while `make ui` is.
+    The task has no secrets. It runs only while `make ui` or `make mlflow-user` needs it.
     """
 
     def __init__(
         self,
         scope: Construct,
-        name: str,
+        construct_id: str,
         stage: Stage,
         *,
         cluster: ecs.Cluster,
         image: ecs.ContainerImage,
-        starting: iam.Role,
-        log: logs.ILogGroup,
+        execution_role: iam.Role,
+        log_group: logs.ILogGroup,
     ) -> None:
-        """Build it.
+        """Create the task definition, its roles and its security group.
 
         Args:
-            scope: The stack.
-            name: Within the stack.
-            stage: Whose MLflow it is.
+            scope: The parent construct.
+            construct_id: The id of the construct within its parent.
+            stage: The stage of the MLflow server.
             cluster: Where the task runs.
-            image: The tracking host's, which has a command that waits.
-            starting: What Fargate itself may do to start the task.
-            log: Where it writes.
+            image: The MLflow image, which has the command `idle`.
+            execution_role: The role with which Fargate starts the task.
+            log_group: Where the task writes its log.
         """
-        super().__init__(scope, name)
+        super().__init__(scope, construct_id)
         self._stage, self._cluster = stage, cluster
-        self._starting = starting
-        self._forwarding = role(
+        self._family = f"{stage.prefix}-bastion"
+        self._execution_role = execution_role
+        self._task_role = create_role(
             self,
-            "Role",
-            f"Forwards ports to {stage.prefix}'s MLflow by Session Manager",
-            for_tasks(),
-            [_FORWARD],
+            "TaskRole",
+            f"Forwards ports to the MLflow server of {stage.prefix} by Session Manager",
+            service_principal("ecs-tasks"),
+            [_OPEN_CHANNELS],
         )
-        self.task = self._build_task(image, log)
-        self.group = ec2.SecurityGroup(
+        self.task_definition = self._create_task_definition(image, log_group)
+        self.security_group = ec2.SecurityGroup(
             self,
-            "Group",
+            "SecurityGroup",
             vpc=cluster.vpc,
-            description="Forwarded ports: admit nobody, may call MLflow",
+            description="Bastion: admits nothing, may call MLflow and AWS services",
         )
-        self.viewing = role(
+        self.viewing_role = create_role(
             self,
-            "Viewing",
-            f"People who look at {stage.prefix}'s MLflow through a forwarded port",
+            "ViewingRole",
+            f"Users that view the MLflow server of {stage.prefix} through a forwarded port",
             iam.AccountRootPrincipal(),
-            self._view(),
+            [*self._manage_task(), *self._forward_ports(), *self._read_stacks()],
         )
 
-    def _build_task(
-        self, image: ecs.ContainerImage, log: logs.ILogGroup
+    def _create_task_definition(
+        self, image: ecs.ContainerImage, log_group: logs.ILogGroup
     ) -> ecs.FargateTaskDefinition:
-        task = ecs.FargateTaskDefinition(
+        task_definition = ecs.FargateTaskDefinition(
             self,
-            "Task",
-            family=f"{self._stage.prefix}-forward",
+            "TaskDefinition",
+            family=self._family,
             cpu=256,
             memory_limit_mib=512,
             runtime_platform=PLATFORM,
-            # Else the CDK would add rights of its own, wider than these.
-            execution_role=self._starting.without_policy_updates(),
-            task_role=self._forwarding.without_policy_updates(),
+            # Without this the CDK would add permissions of its own, which are wider.
+            execution_role=self._execution_role.without_policy_updates(),
+            task_role=self._task_role.without_policy_updates(),
         )
-        # Its root can't be read-only, since the agent of Session Manager writes there.
-        task.add_container(
-            "forward",
+        # The root file system can't be read-only: Session Manager's agent writes to it.
+        task_definition.add_container(
+            "bastion",
             image=image,
-            command=["idle", str(SECONDS)],
+            command=["idle", str(IDLE_SECONDS)],
             user="mlflow",
-            logging=ecs.LogDriver.aws_logs(log_group=log, stream_prefix="forward"),
-            linux_parameters=ecs.LinuxParameters(self, "Init", init_process_enabled=True),
+            logging=ecs.LogDriver.aws_logs(log_group=log_group, stream_prefix="bastion"),
+            linux_parameters=ecs.LinuxParameters(
+                self, "LinuxParameters", init_process_enabled=True
+            ),
         )
-        acknowledge(task, "AwsSolutions-ECS2", "It has no environment: it only waits.")
-        return task
+        acknowledge(task_definition, "AwsSolutions-ECS2", "The task has no environment variables.")
+        return task_definition
 
-    def _view(self) -> list[Statement]:
-        stage, cluster = self._stage, self._cluster
-        tasks = arn("ecs", f"task/{cluster.cluster_name}/*")
-        here = {"ArnEquals": {"ecs:cluster": cluster.cluster_arn}}
+    @property
+    def _task_arns(self) -> str:
+        return arn("ecs", f"task/{self._cluster.cluster_name}/*")
+
+    def _manage_task(self) -> list[Statement]:
         return [
             Statement(
-                "StartForwarding",
-                "each deployment of the task is a new revision of the one definition",
+                "RunBastionTask",
+                "each deployment of the task definition is a new revision of the same family",
                 ["ecs:RunTask"],
-                [arn("ecs", f"task-definition/{stage.prefix}-forward:*")],
-                here,
+                [arn("ecs", f"task-definition/{self._family}:*")],
+                {"ArnEquals": {"ecs:cluster": self._cluster.cluster_arn}},
             ),
             Statement(
-                "SeeAndStopForwarding",
-                "tasks get new names; those of one cluster, tagged as their definition is",
+                "DescribeAndStopTasks",
+                "each task has a new id; only tasks of this cluster, which get the tags of their "
+                "task definition",
                 ["ecs:DescribeTasks", "ecs:StopTask", "ecs:TagResource"],
-                [tasks],
+                [self._task_arns],
             ),
             Statement(
-                "PassRolesToTheTask",
-                "to ECS alone, which then runs the task with them",
+                "PassTaskRoles",
+                "only to ECS, which then runs the task with them",
                 ["iam:PassRole"],
-                [self._starting.role_arn, self._forwarding.role_arn],
+                [self._execution_role.role_arn, self._task_role.role_arn],
                 {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
             ),
+        ]
+
+    def _forward_ports(self) -> list[Statement]:
+        document = f"document/{PORT_FORWARDING_DOCUMENT}"
+        return [
             Statement(
-                "ForwardPorts",
-                "by the document that forwards ports, and by none that opens a shell; tasks get "
-                "new names, and only this one lets Session Manager in",
+                "StartPortForwarding",
+                "only with the document that forwards ports, not with one that opens a shell; each "
+                "task has a new id, and only the bastion's accepts Session Manager",
                 ["ssm:StartSession"],
-                [
-                    tasks,
-                    f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}::document/{PORT_FORWARDING_DOCUMENT}",
-                ],
+                [self._task_arns, f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}::{document}"],
                 {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}},
             ),
             Statement(
-                "UseSessions",
-                "sessions get new names; newer plugins open a session's channel with the rights of "
-                "whoever began it",
+                "OpenDataChannel",
+                "each session has a new id; newer plugins open a session's channel with the "
+                "permissions of the user that started it",
                 ["ssmmessages:OpenDataChannel"],
                 [arn("ssm", "session/*")],
             ),
             Statement(
-                "EndSessions",
-                "sessions get new names; Session Manager tags each with who began it",
+                "ResumeAndTerminateSessions",
+                "each session has a new id; Session Manager tags it with the user that started it",
                 ["ssm:ResumeSession", "ssm:TerminateSession"],
                 [arn("ssm", "session/*")],
                 {"StringEquals": {"ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"}},
             ),
+        ]
+
+    def _read_stacks(self) -> list[Statement]:
+        return [
             Statement(
-                "ReadOutputs",
-                "the stage's stacks say what everything is called",
+                "ReadStackOutputs",
+                "the outputs of the stage's stacks name its resources",
                 ["cloudformation:DescribeStacks"],
                 [
-                    arn("cloudformation", f"stack/{stack_name(stage, part)}/*")
-                    for part in (StackName.BASE, StackName.MLFLOW)
+                    arn("cloudformation", f"stack/{stack_name(self._stage, name)}/*")
+                    for name in (StackName.BASE, StackName.MLFLOW)
                 ],
             ),
             Statement(
-                "SeeWhetherThereIsAnImage",
-                "without one there is no MLflow yet",
+                "ReadImageDigest",
+                "before the first image is pushed MLflow does not run",
                 ["ssm:GetParameter"],
-                [arn("ssm", f"parameter{image_digest_parameter(stage)}")],
+                [arn("ssm", f"parameter{image_digest_parameter(self._stage)}")],
             ),
         ]
 
 
-_FORWARD = Statement(
-    "Forward",
-    "AWS knows no resource for Session Manager's channels",
+_OPEN_CHANNELS = Statement(
+    "OpenSessionManagerChannels",
+    "Session Manager's channels do not support resource-level permissions",
     [
         *("ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel"),
         *("ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"),
     ],
-    [ANYTHING],
+    [ANY_RESOURCE],
 )

@@ -1,4 +1,4 @@
-"""The tracking host's database: Postgres, where nothing but the host can reach it."""
+"""The MLflow server's Postgres database, which only the server can connect to."""
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_ec2 as ec2
@@ -11,84 +11,91 @@ from infra.base.network import ISOLATED
 from infra.checks import acknowledge
 from infra.secret import generated_secret
 
-NAME = USER = "mlflow"
-PORT = 5432
-VERSION = rds.PostgresEngineVersion.VER_17
+DATABASE_NAME = DATABASE_USER = "mlflow"
+DATABASE_PORT = 5432
+ENGINE = rds.DatabaseInstanceEngine.postgres(version=rds.PostgresEngineVersion.VER_17)
 
 
 class Database(Construct):
-    """Runs and users of MLflow: in isolated subnets, encrypted, backed up every night."""
+    """MLflow's runs and users: in isolated subnets, encrypted, with a daily backup."""
 
     def __init__(
-        self, scope: Construct, name: str, stage: Stage, *, vpc: ec2.IVpc, key: kms.IKey
+        self, scope: Construct, construct_id: str, stage: Stage, *, vpc: ec2.IVpc, key: kms.IKey
     ) -> None:
-        """Build it; in production it has a standby in another zone, and can't be deleted.
+        """Create the database; in production it has a standby and deletion protection.
 
         Args:
-            scope: The stack.
-            name: Within the stack.
-            stage: Its size and its backups.
-            vpc: Of the network.
-            key: Of its disk and of its password.
+            scope: The parent construct.
+            construct_id: The id of the construct within its parent.
+            stage: The database's size and its backups.
+            vpc: The network.
+            key: Encrypts the database's storage and its password.
         """
-        super().__init__(scope, name)
-        self.generated_secret = generated_secret(
-            self, "Password", f"The database of {stage.prefix}", key
+        super().__init__(scope, construct_id)
+        self.password = generated_secret(
+            self, "Password", f"Password of the database of {stage.prefix}", key
         )
-        self.admitted = ec2.SecurityGroup(
+        self.security_group = ec2.SecurityGroup(
             self,
-            "Admitted",
+            "SecurityGroup",
             vpc=vpc,
-            description="Database: admits the tracking host alone",
+            description="Database of MLflow: admits the MLflow tasks only",
             allow_all_outbound=False,
         )
-        engine = rds.DatabaseInstanceEngine.postgres(version=VERSION)
-        self.instance = rds.DatabaseInstance(
+        self.instance = self._create_instance(stage, vpc, key)
+        self._acknowledge_findings(stage)
+
+    def _create_instance(self, stage: Stage, vpc: ec2.IVpc, key: kms.IKey) -> rds.DatabaseInstance:
+        production = stage.production
+        return rds.DatabaseInstance(
             self,
             "Postgres",
-            # A name of its own: a change that CloudFormation could only make by replacing the
-            # database fails then, instead of beginning with an empty one.
+            # With a fixed name, a change that needs a replacement fails, instead of starting with
+            # an empty database.
             instance_identifier=f"{stage.prefix}-mlflow",
-            engine=engine,
+            engine=ENGINE,
             instance_type=ec2.InstanceType(stage.database_instance_class),
-            credentials=rds.Credentials.from_password(USER, self.generated_secret.secret_value),
-            database_name=NAME,
-            port=PORT,
+            credentials=rds.Credentials.from_password(DATABASE_USER, self.password.secret_value),
+            database_name=DATABASE_NAME,
+            port=DATABASE_PORT,
             vpc=vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_group_name=ISOLATED),
-            security_groups=[self.admitted],
+            security_groups=[self.security_group],
             publicly_accessible=False,
             allocated_storage=stage.database_gb,
             max_allocated_storage=stage.database_gb * 5,
             storage_type=rds.StorageType.GP3,
             storage_encrypted=True,
             storage_encryption_key=key,
-            multi_az=stage.production,
+            multi_az=production,
             backup_retention=Duration.days(stage.backup_retention_days),
             copy_tags_to_snapshot=True,
-            deletion_protection=stage.production,
-            # A database that goes leaves a snapshot behind in production.
-            removal_policy=RemovalPolicy.SNAPSHOT if stage.production else RemovalPolicy.DESTROY,
-            delete_automated_backups=not stage.production,
+            deletion_protection=production,
+            # In production a snapshot remains when the database is deleted.
+            removal_policy=RemovalPolicy.SNAPSHOT if production else RemovalPolicy.DESTROY,
+            delete_automated_backups=not production,
             auto_minor_version_upgrade=True,
             allow_major_version_upgrade=False,
             parameter_group=rds.ParameterGroup(
                 self,
-                "Parameters",
-                engine=engine,
-                description=f"Postgres of {stage.prefix}: TLS alone",
+                "ParameterGroup",
+                engine=ENGINE,
+                description=f"Postgres of {stage.prefix}: TLS only",
                 parameters={"rds.force_ssl": "1"},
             ),
         )
-        self._explain(stage)
 
-    def _explain(self, stage: Stage) -> None:
-        accepted = {
-            "AwsSolutions-RDS11": "The port is no secret; a security group admits one host to it.",
+    def _acknowledge_findings(self, stage: Stage) -> None:
+        reasons = {
+            "AwsSolutions-RDS11": "The port is not a secret; the security group admits the MLflow "
+            "tasks only.",
         }
         if not stage.production:
-            cheap = "A stage that may be thrown away:"
-            accepted["AwsSolutions-RDS3"] = f"{cheap} a standby would double the database's price."
-            accepted["AwsSolutions-RDS10"] = f"{cheap} `make destroy` has to be able to delete it."
-        for rule, reason in accepted.items():
+            reasons["AwsSolutions-RDS3"] = (
+                "Not a production stage: a standby would double the price of the database."
+            )
+            reasons["AwsSolutions-RDS10"] = (
+                "Not a production stage: `make destroy` must be able to delete the database."
+            )
+        for rule, reason in reasons.items():
             acknowledge(self.instance, rule, reason)

@@ -1,4 +1,4 @@
-"""Which image the tracking host runs, and that it runs nothing before there is one."""
+"""The image that the MLflow server runs; before the first push there is none, and no task runs."""
 
 from aws_cdk import CfnCondition, CfnParameter, Fn, ICfnRuleConditionExpression, Token
 from aws_cdk import aws_ecs as ecs
@@ -6,51 +6,52 @@ from constructs import Construct
 
 from contract.names import NO_IMAGE, image_digest_parameter
 from contract.settings.stage import Stage
-from infra.overrides import override
+from infra.overrides import override_property
 
 
 class ImageDigest:
-    """What is known of the image that `make deploy` has pushed last; until then there is none.
+    """The digest of the image that `make deploy` pushed last, or NO_IMAGE before the first push.
 
-    The digest is in a parameter of Systems Manager and not in the template, so that whoever runs
-    `cdk deploy` next, on any machine, deploys the same one.
+    The digest is in an SSM parameter and not in the template, so that any later `cdk deploy`, on
+    any machine, deploys the same image.
     """
 
     def __init__(self, scope: Construct, stage: Stage) -> None:
-        """Read the parameter."""
+        """Add the parameter, whose value CloudFormation reads from SSM, and the condition."""
         self.digest = CfnParameter(
             scope,
-            "Image",
+            "ImageDigest",
             type="AWS::SSM::Parameter::Value<String>",
             default=image_digest_parameter(stage),
-            description="The digest of the tracking image, or none",
+            description="The digest of the MLflow image, or none",
         ).value_as_string
         self._condition = CfnCondition(
             scope,
-            "Pushed",
+            "ImagePushed",
             expression=Fn.condition_not(Fn.condition_equals(self.digest, NO_IMAGE)),
         )
 
-    def choose(self, there: object, before: object) -> ICfnRuleConditionExpression:
-        """Return what holds when there is an image, and what before."""
-        return Fn.condition_if(self._condition.logical_id, there, before)
+    def if_pushed(self, value: object, otherwise: object) -> ICfnRuleConditionExpression:
+        """Return a token for `value` if an image was pushed, and for `otherwise` if not."""
+        return Fn.condition_if(self._condition.logical_id, value, otherwise)
 
 
 class MlflowImage:
-    """The image that the tracking host runs: before the first push it is there and runs nothing."""
+    """The container image of the MLflow server."""
 
-    def __init__(self, scope: Construct, stage: Stage, uri: str) -> None:
-        """Name the image by its repository's URI and its digest."""
-        self._pushed = ImageDigest(scope, stage)
-        name = self._pushed.choose(
-            Fn.join("@", [uri, self._pushed.digest]), Fn.join(":", [uri, NO_IMAGE])
+    def __init__(self, scope: Construct, stage: Stage, repository_uri: str) -> None:
+        """Refer to the image by its repository's URI and its digest."""
+        self._digest = ImageDigest(scope, stage)
+        name = self._digest.if_pushed(
+            Fn.join("@", [repository_uri, self._digest.digest]),
+            Fn.join(":", [repository_uri, NO_IMAGE]),
         )
         self.container = ecs.ContainerImage.from_registry(Token.as_string(name))
 
-    def start_at_zero(
+    def set_desired_count(
         self, service: ecs.FargateService, scaling: ecs.ScalableTaskCount, stage: Stage
     ) -> None:
-        """Run no task before there is an image."""
-        count = self._pushed.choose(stage.mlflow_tasks, 0)
-        override(service.node.find_child("Service"), "DesiredCount", count)
-        override(scaling.node.find_child("Target"), "MinCapacity", count)
+        """Run the stage's number of tasks if an image was pushed, and no task if not."""
+        count = self._digest.if_pushed(stage.mlflow_tasks, 0)
+        override_property(service.node.find_child("Service"), "DesiredCount", count)
+        override_property(scaling.node.find_child("Target"), "MinCapacity", count)

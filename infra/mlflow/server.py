@@ -1,4 +1,4 @@
-"""The tracking host: MLflow on Fargate, behind a load balancer that only this network can reach."""
+"""The MLflow server: an ECS service on Fargate, behind an internal load balancer."""
 
 from dataclasses import dataclass
 
@@ -17,101 +17,130 @@ from constructs import Construct
 from contract.names import LOAD_BALANCER_IDLE_SECONDS, BucketPrefix
 from contract.settings.stage import Stage
 from infra.base.network import PRIVATE
-from infra.base.storage import log_group
+from infra.base.storage import create_log_group
 from infra.checks import acknowledge
 from infra.fargate import PLATFORM, execution_role
 from infra.mlflow.bastion import Bastion
-from infra.mlflow.database import NAME, PORT, USER, Database
+from infra.mlflow.database import DATABASE_NAME, DATABASE_PORT, DATABASE_USER, Database
 from infra.mlflow.image import MlflowImage
 from infra.policy import Statement
 from infra.secret import generated_secret
 
 MLFLOW_PORT = 5000
-BUSY_PERCENT = 60
-"""Of a task's processor: beyond it another one is started."""
+TARGET_CPU_PERCENT = 60
+"""The average CPU utilization of the tasks that auto scaling aims at."""
 
 
 @dataclass(frozen=True)
 class MlflowDependencies:
-    """What the tracking host is built on."""
+    """The resources of the base stack that the MLflow server uses."""
 
     vpc: ec2.IVpc
-    key: kms.IKey
-    artifacts: s3.IBucket
-    logs: s3.IBucket
+    data_key: kms.IKey
+    artifact_bucket: s3.IBucket
+    log_bucket: s3.IBucket
     repository: ecr.IRepository
     repository_uri: str
-    training: ec2.ISecurityGroup
-    """What training jobs are in: it may call the host."""
+    training_sg: ec2.ISecurityGroup
+    """The security group of training jobs, which may call the server."""
     training_password: secretsmanager.ISecret
-    role: iam.Role
-    """What the server may do: keep artifacts."""
+    task_role: iam.Role
+    """The role of the server's tasks: reads and writes artifacts."""
 
 
 class MlflowServer(Construct):
-    """MLflow with users and a database of its own, and a task to reach it through."""
+    """MLflow with user authentication, its database, and a bastion to reach it through."""
 
     def __init__(
-        self, scope: Construct, name: str, stage: Stage, parts: MlflowDependencies
+        self,
+        scope: Construct,
+        construct_id: str,
+        stage: Stage,
+        dependencies: MlflowDependencies,
     ) -> None:
-        """Build it."""
-        super().__init__(scope, name)
-        self._stage, self._parts = stage, parts
-        self._image = MlflowImage(self, stage, parts.repository_uri)
-        self.admin = generated_secret(self, "Admin", f"MLflow's admin in {stage.prefix}", parts.key)
-        self._flask = generated_secret(
-            self, "Flask", f"MLflow's forms in {stage.prefix}", parts.key
+        """Create the server."""
+        super().__init__(scope, construct_id)
+        self._stage, self._dependencies = stage, dependencies
+        self._image = MlflowImage(self, stage, dependencies.repository_uri)
+        key = dependencies.data_key
+        self.admin_password = generated_secret(
+            self, "AdminPassword", f"Password of MLflow's admin, {stage.prefix}", key
         )
-        self.database = Database(self, "Database", stage, vpc=parts.vpc, key=parts.key)
-        self.cluster = ecs.Cluster(
-            self,
-            "Cluster",
-            vpc=parts.vpc,
-            enable_fargate_capacity_providers=True,
-            container_insights_v2=(
-                ecs.ContainerInsights.ENABLED
-                if stage.production
-                else ecs.ContainerInsights.DISABLED
-            ),
+        self._flask_secret_key = generated_secret(
+            self, "FlaskSecretKey", f"Secret key of MLflow's web forms, {stage.prefix}", key
         )
-        self._log = log_group(self, "Log", stage)
-        self.balancer, self._listener = self._build_balancer()
-        self.service = self._build_service(self._build_task())
-        self.forwarding = Bastion(
+        self.database = Database(self, "Database", stage, vpc=dependencies.vpc, key=key)
+        self.cluster = self._create_cluster()
+        self._log_group = create_log_group(self, "LogGroup", stage)
+        self._load_balancer_sg = self._create_security_group(
+            "LoadBalancerSecurityGroup",
+            "Load balancer of MLflow: admits training jobs and the bastion only",
+            allow_all_outbound=False,
+        )
+        self.load_balancer = self._create_load_balancer()
+        self._service_sg = self._create_security_group(
+            "ServiceSecurityGroup", "Tasks of MLflow: admit their load balancer only"
+        )
+        self.service = self._create_service(self._create_task_definition())
+        self.target_group = self._create_target_group(self._create_listener())
+        self._add_scaling()
+        self.bastion = Bastion(
             self,
-            "Forwarding",
+            "Bastion",
             stage,
             cluster=self.cluster,
             image=self._image.container,
-            starting=self._starting_role("StartingForward"),
-            log=self._log,
+            execution_role=self._create_execution_role("BastionExecutionRole"),
+            log_group=self._log_group,
         )
-        self._connect()
-        self._explain()
+        self._add_ingress_rules()
 
     @property
-    def address(self) -> str:
-        """Where trainings find it, as a URI."""
+    def tracking_uri(self) -> str:
+        """The tracking URI for training jobs."""
         if self._stage.certificate_arn:
             return f"https://{self._stage.mlflow_domain}"
-        return f"http://{self.balancer.load_balancer_dns_name}"
+        return f"http://{self.load_balancer.load_balancer_dns_name}"
 
-    def _build_balancer(self) -> tuple[elb.ApplicationLoadBalancer, elb.ApplicationListener]:
-        stage, parts = self._stage, self._parts
-        self._load_balancer_sg = ec2.SecurityGroup(
+    def _create_cluster(self) -> ecs.Cluster:
+        production = self._stage.production
+        insights = ecs.ContainerInsights
+        cluster = ecs.Cluster(
             self,
-            "Front",
-            vpc=parts.vpc,
-            description="Load balancer of MLflow: admits trainings and forwarded ports",
-            allow_all_outbound=False,
+            "Cluster",
+            vpc=self._dependencies.vpc,
+            enable_fargate_capacity_providers=True,
+            container_insights_v2=insights.ENABLED if production else insights.DISABLED,
         )
-        balancer = elb.ApplicationLoadBalancer(
+        if not production:
+            acknowledge(
+                cluster,
+                "AwsSolutions-ECS4",
+                "Container Insights costs more than the task of such a stage; the task's log and "
+                "the load balancer's metrics are available.",
+            )
+        return cluster
+
+    def _create_security_group(
+        self, construct_id: str, description: str, *, allow_all_outbound: bool = True
+    ) -> ec2.SecurityGroup:
+        return ec2.SecurityGroup(
             self,
-            "Balancer",
-            vpc=parts.vpc,
+            construct_id,
+            vpc=self._dependencies.vpc,
+            description=description,
+            allow_all_outbound=allow_all_outbound,
+        )
+
+    def _create_load_balancer(self) -> elb.ApplicationLoadBalancer:
+        stage = self._stage
+        load_balancer = elb.ApplicationLoadBalancer(
+            self,
+            "LoadBalancer",
+            vpc=self._dependencies.vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_group_name=PRIVATE),
-            # Small letters: its address is made of it, clients write addresses in small letters,
-            # and MLflow compares names to the letter.
+            # Lower case, because its DNS name contains it: clients send host names in lower case,
+            # and MLflow compares them case-sensitively.
             load_balancer_name=f"{stage.prefix}-mlflow",
             internet_facing=False,
             security_group=self._load_balancer_sg,
@@ -119,78 +148,73 @@ class MlflowServer(Construct):
             drop_invalid_header_fields=True,
             idle_timeout=Duration.seconds(LOAD_BALANCER_IDLE_SECONDS),
         )
-        balancer.log_access_logs(parts.logs, "balancer")
-        if stage.certificate_arn:
-            certificate = acm.Certificate.from_certificate_arn(
-                self, "Certificate", stage.certificate_arn
-            )
-            listener = balancer.add_listener(
-                "Tls",
-                port=443,
-                open=False,
-                certificates=[certificate],
-                ssl_policy=elb.SslPolicy.TLS13_RES,
-            )
-        else:
-            listener = balancer.add_listener(
-                "Http", port=80, open=False, protocol=elb.ApplicationProtocol.HTTP
-            )
-        return balancer, listener
+        load_balancer.log_access_logs(self._dependencies.log_bucket, "load-balancer")
+        return load_balancer
 
-    def _build_task(self) -> ecs.FargateTaskDefinition:
-        """The server, and before it what brings the database to its schema."""
+    def _create_listener(self) -> elb.ApplicationListener:
+        if not self._stage.certificate_arn:
+            return self.load_balancer.add_listener(
+                "HttpListener", port=80, open=False, protocol=elb.ApplicationProtocol.HTTP
+            )
+        certificate = acm.Certificate.from_certificate_arn(
+            self, "Certificate", self._stage.certificate_arn
+        )
+        return self.load_balancer.add_listener(
+            "HttpsListener",
+            port=443,
+            open=False,
+            certificates=[certificate],
+            ssl_policy=elb.SslPolicy.TLS13_RES,
+        )
+
+    def _create_task_definition(self) -> ecs.FargateTaskDefinition:
+        """Create the task: the server, and a container that migrates the database before it."""
         stage = self._stage
-        task = ecs.FargateTaskDefinition(
+        execution_role = self._create_execution_role("ExecutionRole", *self._read_secrets())
+        task_definition = ecs.FargateTaskDefinition(
             self,
-            "Task",
+            "TaskDefinition",
             family=f"{stage.prefix}-mlflow",
             cpu=stage.mlflow_cpu,
             memory_limit_mib=stage.mlflow_memory_mb,
             runtime_platform=PLATFORM,
-            # Else the CDK would add rights of its own, wider than these.
-            execution_role=self._starting_role(
-                "Starting", *self._read_secrets()
-            ).without_policy_updates(),
-            task_role=self._parts.role.without_policy_updates(),
+            # Without this the CDK would add permissions of its own, which are wider.
+            execution_role=execution_role.without_policy_updates(),
+            task_role=self._dependencies.task_role.without_policy_updates(),
             volumes=[ecs.Volume(name="tmp")],
         )
-        migrate = self._add_container(task, "migrate", essential=False)
-        serve = self._add_container(task, "serve", essential=True)
+        migrate = self._add_container(task_definition, "migrate", essential=False)
+        serve = self._add_container(task_definition, "serve", essential=True)
         serve.add_port_mappings(ecs.PortMapping(container_port=MLFLOW_PORT))
         serve.add_container_dependencies(
             ecs.ContainerDependency(
                 container=migrate, condition=ecs.ContainerDependencyCondition.SUCCESS
             )
         )
-        return task
+        acknowledge(
+            task_definition,
+            "AwsSolutions-ECS2",
+            "The environment variables hold no secrets: names, a port and a prefix. Passwords come "
+            "from Secrets Manager.",
+        )
+        return task_definition
 
     def _add_container(
-        self, task: ecs.FargateTaskDefinition, command: str, *, essential: bool
+        self, task_definition: ecs.FargateTaskDefinition, command: str, *, essential: bool
     ) -> ecs.ContainerDefinition:
-        container = task.add_container(
+        container = task_definition.add_container(
             command,
             image=self._image.container,
             command=[command],
             essential=essential,
             readonly_root_filesystem=True,
             user="mlflow",
-            environment={
-                "TRACKING_SERVER_DATABASE_HOST": self.database.instance.db_instance_endpoint_address,
-                "TRACKING_SERVER_DATABASE_PORT": str(PORT),
-                "TRACKING_SERVER_DATABASE_NAME": NAME,
-                "TRACKING_SERVER_DATABASE_USER": USER,
-                "TRACKING_SERVER_ARTIFACTS": self._parts.artifacts.s3_url_for_object(
-                    BucketPrefix.RUNS.rstrip("/")
-                ),
-                "TRACKING_SERVER_ALLOWED_HOSTS": ",".join(self._hosts()),
-                "TRACKING_SERVER_PORT": str(MLFLOW_PORT),
-                "AWS_DEFAULT_REGION": Aws.REGION,
-            },
+            environment=self._environment(),
             secrets={
                 name: ecs.Secret.from_secrets_manager(secret)
                 for name, secret in self._secrets().items()
             },
-            logging=ecs.LogDriver.aws_logs(log_group=self._log, stream_prefix=command),
+            logging=ecs.LogDriver.aws_logs(log_group=self._log_group, stream_prefix=command),
             stop_timeout=Duration.seconds(30),
         )
         container.add_mount_points(
@@ -198,54 +222,67 @@ class MlflowServer(Construct):
         )
         return container
 
-    def _hosts(self) -> list[str]:
-        """The names under which it may be asked: its own, and a port that a person forwards."""
+    def _environment(self) -> dict[str, str]:
+        runs = BucketPrefix.RUNS.rstrip("/")
+        artifacts = self._dependencies.artifact_bucket.s3_url_for_object(runs)
+        return {
+            "TRACKING_SERVER_DATABASE_HOST": self.database.instance.db_instance_endpoint_address,
+            "TRACKING_SERVER_DATABASE_PORT": str(DATABASE_PORT),
+            "TRACKING_SERVER_DATABASE_NAME": DATABASE_NAME,
+            "TRACKING_SERVER_DATABASE_USER": DATABASE_USER,
+            "TRACKING_SERVER_ARTIFACTS_DESTINATION": artifacts,
+            "TRACKING_SERVER_ALLOWED_HOSTS": ",".join(self._allowed_hosts()),
+            "TRACKING_SERVER_PORT": str(MLFLOW_PORT),
+            "AWS_DEFAULT_REGION": Aws.REGION,
+        }
+
+    def _allowed_hosts(self) -> list[str]:
+        """Return the hosts that requests may name: the server's own, and a forwarded port's."""
         if domain := self._stage.mlflow_domain:
             return [domain, f"{domain}:*", "127.0.0.1:*", "localhost:*"]
-        return [self.balancer.load_balancer_dns_name, "127.0.0.1:*", "localhost:*"]
+        return [self.load_balancer.load_balancer_dns_name, "127.0.0.1:*", "localhost:*"]
 
     def _secrets(self) -> dict[str, secretsmanager.ISecret]:
         return {
-            "TRACKING_SERVER_DATABASE_PASSWORD": self.database.generated_secret,
-            "TRACKING_SERVER_ADMIN_PASSWORD": self.admin,
-            "TRACKING_SERVER_TRAINING_PASSWORD": self._parts.training_password,
-            "TRACKING_SERVER_FLASK_SECRET": self._flask,
+            "TRACKING_SERVER_DATABASE_PASSWORD": self.database.password,
+            "TRACKING_SERVER_ADMIN_PASSWORD": self.admin_password,
+            "TRACKING_SERVER_TRAINING_PASSWORD": self._dependencies.training_password,
+            "TRACKING_SERVER_FLASK_SECRET": self._flask_secret_key,
         }
 
     def _read_secrets(self) -> list[Statement]:
         return [
             Statement(
-                "ReadPasswords",
-                "the task gets them as secrets, never in its definition",
+                "ReadSecrets",
+                "the task receives them as secrets, never in its definition",
                 ["secretsmanager:GetSecretValue"],
-                [one.secret_arn for one in self._secrets().values()],
+                [secret.secret_arn for secret in self._secrets().values()],
             ),
             Statement(
-                "DecryptPasswords",
-                "they are encrypted with it",
+                "DecryptSecrets",
+                "the secrets are encrypted with the data key",
                 ["kms:Decrypt"],
-                [self._parts.key.key_arn],
+                [self._dependencies.data_key.key_arn],
             ),
         ]
 
-    def _starting_role(self, name: str, *more: Statement) -> iam.Role:
+    def _create_execution_role(self, construct_id: str, *more: Statement) -> iam.Role:
         return execution_role(
-            self, name, self._stage, *more, repository=self._parts.repository, log=self._log
+            self,
+            construct_id,
+            self._stage,
+            *more,
+            repository=self._dependencies.repository,
+            log_group=self._log_group,
         )
 
-    def _build_service(self, task: ecs.FargateTaskDefinition) -> ecs.FargateService:
+    def _create_service(self, task_definition: ecs.FargateTaskDefinition) -> ecs.FargateService:
         stage = self._stage
-        self._service_sg = ec2.SecurityGroup(
-            self,
-            "Inside",
-            vpc=self._parts.vpc,
-            description="Tasks of MLflow: admit their load balancer alone",
-        )
         service = ecs.FargateService(
             self,
             "Service",
             cluster=self.cluster,
-            task_definition=task,
+            task_definition=task_definition,
             desired_count=stage.mlflow_tasks,
             vpc_subnets=ec2.SubnetSelection(subnet_group_name=PRIVATE),
             security_groups=[self._service_sg],
@@ -262,15 +299,19 @@ class MlflowServer(Construct):
             health_check_grace_period=Duration.seconds(120),
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
-        # Or they would be taken from the cluster while the service still needs them.
+        # Otherwise the capacity providers would be removed from the cluster while the service still
+        # needs them.
         service.node.add_dependency(self.cluster)
-        self.targets = self._listener.add_targets(
+        return service
+
+    def _create_target_group(self, listener: elb.ApplicationListener) -> elb.ApplicationTargetGroup:
+        return listener.add_targets(
             "Mlflow",
             port=MLFLOW_PORT,
             protocol=elb.ApplicationProtocol.HTTP,
-            targets=[service],
+            targets=[self.service],
             deregistration_delay=Duration.seconds(30),
-            # MLflow asks neither for a password nor for its name there.
+            # MLflow checks neither the password nor the host name of requests to this path.
             health_check=elb.HealthCheck(
                 path="/health",
                 interval=Duration.seconds(15),
@@ -278,39 +319,28 @@ class MlflowServer(Construct):
                 healthy_threshold_count=2,
             ),
         )
-        scaling = service.auto_scale_task_count(
+
+    def _add_scaling(self) -> None:
+        stage = self._stage
+        scaling = self.service.auto_scale_task_count(
             min_capacity=stage.mlflow_tasks, max_capacity=stage.mlflow_max_tasks
         )
-        scaling.scale_on_cpu_utilization("Busy", target_utilization_percent=BUSY_PERCENT)
-        self._image.start_at_zero(service, scaling, stage)
-        return service
+        scaling.scale_on_cpu_utilization(
+            "CpuScaling", target_utilization_percent=TARGET_CPU_PERCENT
+        )
+        self._image.set_desired_count(self.service, scaling, stage)
 
-    def _connect(self) -> None:
+    def _add_ingress_rules(self) -> None:
         port = ec2.Port.tcp(443 if self._stage.certificate_arn else 80)
-        for caller, what in (
-            (self._parts.training, "Training jobs"),
-            (self.forwarding.group, "Forwarded ports"),
+        for client, description in (
+            (self._dependencies.training_sg, "Training jobs"),
+            (self.bastion.security_group, "Bastion"),
         ):
             self._load_balancer_sg.add_ingress_rule(
-                ec2.Peer.security_group_id(caller.security_group_id), port, what
+                ec2.Peer.security_group_id(client.security_group_id), port, description
             )
-        self.database.admitted.add_ingress_rule(
+        self.database.security_group.add_ingress_rule(
             ec2.Peer.security_group_id(self._service_sg.security_group_id),
-            ec2.Port.tcp(PORT),
+            ec2.Port.tcp(DATABASE_PORT),
             "Tasks of MLflow",
         )
-
-    def _explain(self) -> None:
-        acknowledge(
-            self.service.task_definition,
-            "AwsSolutions-ECS2",
-            "What is in the environment is no secret: names, a port and a prefix. "
-            "Passwords come from Secrets Manager.",
-        )
-        if not self._stage.production:
-            acknowledge(
-                self.cluster,
-                "AwsSolutions-ECS4",
-                "Container Insights costs more than such a stage's task; its log and the "
-                "load balancer's metrics are there.",
-            )

@@ -10,15 +10,15 @@ from constructs import Construct
 
 MINUTE = Duration.minutes(1)
 FIVE_MINUTES = Duration.minutes(5)
-FULL_PERCENT = 85
-"""Of memory, disk or processor: beyond it an instance has too little of it."""
+HIGH_UTILIZATION_PERCENT = 85
+"""The utilization of CPU, memory or disk above which an alarm is raised."""
 Graphs = Sequence[tuple[str, Sequence[cloudwatch.IMetric]]]
-"""What a dashboard shows, by its title."""
+"""The graphs of a dashboard: the title and the metrics of each."""
 
 
-def alarm(
+def create_alarm(
     scope: Construct,
-    name: str,
+    construct_id: str,
     metric: cloudwatch.IMetric,
     threshold: float,
     description: str,
@@ -29,14 +29,25 @@ def alarm(
     missing_is_breaching: bool = False,
     alarm_name: str | None = None,
 ) -> cloudwatch.Alarm:
-    """Build an alarm that tells when a metric is beyond a threshold, and when it no longer is.
+    """Create an alarm that notifies a topic when it is raised and when it is resolved.
 
-    Else no data is no fault: an endpoint that isn't there, or that nobody asks, trips none.
+    Args:
+        scope: The parent construct.
+        construct_id: The id of the alarm within its parent.
+        metric: The metric to evaluate.
+        threshold: The value that the metric must exceed.
+        description: Shown in the console and in the notification.
+        topic: The topic to notify; without one the alarm is only shown on the dashboard.
+        periods: For how many consecutive periods the threshold must be exceeded.
+        below: Raise the alarm below the threshold instead.
+        missing_is_breaching: Whether missing data counts as exceeding the threshold. By default
+            it does not: an endpoint that does not exist, or that is idle, raises no alarm.
+        alarm_name: A fixed name; by default CloudFormation generates one.
     """
     comparison, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
-    made = cloudwatch.Alarm(
+    alarm = cloudwatch.Alarm(
         scope,
-        name,
+        construct_id,
         alarm_name=alarm_name,
         alarm_description=description,
         metric=metric,
@@ -47,7 +58,7 @@ def alarm(
         ),
         treat_missing_data=missing.BREACHING if missing_is_breaching else missing.NOT_BREACHING,
     )
-    if topic:  # else it only shows
-        made.add_alarm_action(actions.SnsAction(topic))
-        made.add_ok_action(actions.SnsAction(topic))
-    return made
+    if topic:
+        alarm.add_alarm_action(actions.SnsAction(topic))
+        alarm.add_ok_action(actions.SnsAction(topic))
+    return alarm

@@ -1,4 +1,4 @@
-"""A bill that surprises nobody: the month's budget, told when the forecast is beyond it."""
+"""The stage's monthly budget."""
 
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_sns as sns
@@ -8,17 +8,25 @@ from contract.settings.stage import Stage
 
 
 class Budget(Construct):
-    """What the stage may cost a month, by its cost tag (which is to be activated by hand)."""
+    """The budget for the costs with the stage's cost allocation tag.
 
-    def __init__(self, scope: Construct, name: str, stage: Stage, topic: sns.ITopic) -> None:
-        """Build it: told at 80 % spent, and when the month's forecast is beyond all of it."""
-        super().__init__(scope, name)
-        told = budgets.CfnBudget.SubscriberProperty(
+    The tag must be activated by hand (docs/operations.md).
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, stage: Stage, topic: sns.ITopic
+    ) -> None:
+        """Create the budget.
+
+        It notifies the topic when 80 % are spent, and when the month's forecast exceeds it.
+        """
+        super().__init__(scope, construct_id)
+        subscriber = budgets.CfnBudget.SubscriberProperty(
             subscription_type="SNS", address=topic.topic_arn
         )
         budgets.CfnBudget(
             self,
-            "Month",
+            "MonthlyBudget",
             budget=budgets.CfnBudget.BudgetDataProperty(
                 budget_name=stage.prefix,
                 budget_type="COST",
@@ -29,15 +37,21 @@ class Budget(Construct):
                 cost_filters={"TagKeyValue": [f"user:stack${stage.prefix}"]},
             ),
             notifications_with_subscribers=[
-                budgets.CfnBudget.NotificationWithSubscribersProperty(
-                    notification=budgets.CfnBudget.NotificationProperty(
-                        notification_type=kind,
-                        comparison_operator="GREATER_THAN",
-                        threshold=percent,
-                        threshold_type="PERCENTAGE",
-                    ),
-                    subscribers=[told],
-                )
-                for kind, percent in (("ACTUAL", 80), ("FORECASTED", 100))
+                _create_notification("ACTUAL", 80, subscriber),
+                _create_notification("FORECASTED", 100, subscriber),
             ],
         )
+
+
+def _create_notification(
+    kind: str, percent: float, subscriber: budgets.CfnBudget.SubscriberProperty
+) -> budgets.CfnBudget.NotificationWithSubscribersProperty:
+    return budgets.CfnBudget.NotificationWithSubscribersProperty(
+        notification=budgets.CfnBudget.NotificationProperty(
+            notification_type=kind,
+            comparison_operator="GREATER_THAN",
+            threshold=percent,
+            threshold_type="PERCENTAGE",
+        ),
+        subscribers=[subscriber],
+    )

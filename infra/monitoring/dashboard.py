@@ -1,4 +1,4 @@
-"""One page of all that watches."""
+"""The CloudWatch dashboard of a stage."""
 
 from collections.abc import Sequence
 
@@ -10,28 +10,32 @@ from infra.monitoring.alarms import Graphs
 
 
 class Dashboard(Construct):
-    """All alarms; then, a row each, the graphs of the endpoint and of the tracking host."""
+    """All alarms first, then one row of graphs for the endpoint and one for the MLflow server."""
 
     def __init__(
         self,
         scope: Construct,
-        name: str,
+        construct_id: str,
         stage: Stage,
+        *,
         alarms: Sequence[cloudwatch.IAlarm],
         rows: Sequence[Graphs],
     ) -> None:
-        """Build it."""
-        super().__init__(scope, name)
+        """Create the dashboard."""
+        super().__init__(scope, construct_id)
         cloudwatch.Dashboard(
             self,
-            "Page",
+            "Dashboard",
             dashboard_name=stage.prefix,
             widgets=[
                 [cloudwatch.AlarmStatusWidget(title="Alarms", alarms=alarms, width=24)],
-                *(_row(row) for row in rows),
+                *(_create_row(graphs) for graphs in rows),
             ],
         )
 
 
-def _row(graphs: Graphs) -> list[cloudwatch.IWidget]:
-    return [cloudwatch.GraphWidget(title=title, left=list(left), width=8) for title, left in graphs]
+def _create_row(graphs: Graphs) -> list[cloudwatch.IWidget]:
+    return [
+        cloudwatch.GraphWidget(title=title, left=list(metrics), width=8)
+        for title, metrics in graphs
+    ]

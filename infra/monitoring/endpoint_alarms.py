@@ -1,4 +1,4 @@
-"""What watches an endpoint: three alarms that may turn a deployment back, and others that tell."""
+"""The alarms on the endpoint: rollback alarms, and notification alarms."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -13,26 +13,47 @@ from contract.names import (
     alarm_name,
 )
 from contract.settings.stage import Stage
-from infra.monitoring.alarms import FIVE_MINUTES, FULL_PERCENT, MINUTE, Graphs, alarm
+from infra.monitoring.alarms import (
+    FIVE_MINUTES,
+    HIGH_UTILIZATION_PERCENT,
+    MINUTE,
+    Graphs,
+    create_alarm,
+)
+
+HOUR = Duration.hours(1)
+CLIENT_ERROR_COUNT = 100
+"""The number of rejected requests in five minutes above which an alarm is raised."""
 
 
 class EndpointAlarms(Construct):
-    """Alarms over the endpoint: there before it is, and quiet while nobody asks it."""
+    """The alarms on the endpoint.
 
-    def __init__(self, scope: Construct, name: str, stage: Stage, topic: sns.ITopic) -> None:
-        """Build them: three that a deployment names to be turned back by, and those that tell."""
-        super().__init__(scope, name)
+    They are deployed before the endpoint, and are not raised while it is idle. A deployment of the
+    endpoint names the rollback alarms and is rolled back when one of them is raised. The
+    notification alarms only notify.
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, stage: Stage, topic: sns.ITopic
+    ) -> None:
+        """Create the alarms."""
+        super().__init__(scope, construct_id)
         self._stage = stage
         self._topic = topic
-        self.rollback_alarms = self._build_rollback_alarms()
-        self.notification_alarms = self._build_notification_alarms()
+        self.rollback_alarms = self._create_rollback_alarms()
+        self.notification_alarms = [
+            self._create_client_error_alarm(),
+            self._create_idle_alarm(),
+            *self._create_utilization_alarms(),
+        ]
 
     def metric(
-        self, name: str, statistic: str, period: Duration = MINUTE, *, machines: bool = False
+        self, name: str, statistic: str, period: Duration = MINUTE, *, instances: bool = False
     ) -> cloudwatch.Metric:
-        """Return a metric of the endpoint; `machines` are those of its instances."""
+        """Return a metric of the endpoint, or of its instances."""
         return cloudwatch.Metric(
-            namespace="/aws/sagemaker/Endpoints" if machines else "AWS/SageMaker",
+            namespace="/aws/sagemaker/Endpoints" if instances else "AWS/SageMaker",
             metric_name=name,
             statistic=statistic,
             period=period,
@@ -42,37 +63,37 @@ class EndpointAlarms(Construct):
             },
         )
 
-    def full(self, period: Duration) -> dict[str, cloudwatch.IMetric]:
-        """Return how much of its instances is in use, in percent, by what."""
-        parts = {
-            part: self.metric(f"{part}Utilization", "Maximum", period, machines=True)
-            for part in ("CPU", "Memory", "Disk")
+    def utilization(self, period: Duration) -> dict[str, cloudwatch.IMetric]:
+        """Return the utilization of the instances in percent, by resource."""
+        metrics = {
+            resource: self.metric(f"{resource}Utilization", "Maximum", period, instances=True)
+            for resource in ("CPU", "Memory", "Disk")
         }
-        # SageMaker adds its processors up: two of them go to 200.
-        processors = cloudwatch.MathExpression(
+        # SageMaker adds up the utilization of all vCPUs: with two of them it goes to 200.
+        cpu = cloudwatch.MathExpression(
             expression=f"sum / {self._stage.endpoint_vcpus}",
-            using_metrics={"sum": parts["CPU"]},
-            label="CPUUtilization of all processors",
+            using_metrics={"sum": metrics["CPU"]},
+            label="CPUUtilization, average of all vCPUs",
             period=period,
         )
-        return {**parts, "CPU": processors}
+        return {**metrics, "CPU": cpu}
 
     def graphs(self) -> Graphs:
-        """Return the graphs of the dashboard, by their titles."""
+        """Return the endpoint's graphs for the dashboard."""
         name = self._stage.endpoint
         requests = ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")
         return [
-            (f"{name}: requests a minute", [self.metric(one, "Sum") for one in requests]),
+            (f"{name}: requests per minute", [self.metric(one, "Sum") for one in requests]),
             (
-                f"{name}: microseconds an answer",
+                f"{name}: model latency in microseconds",
                 [self.metric("ModelLatency", statistic) for statistic in ("p50", "p90", "p99")],
             ),
-            (f"{name}: percent in use", list(self.full(MINUTE).values())),
+            (f"{name}: utilization in percent", list(self.utilization(MINUTE).values())),
         ]
 
-    def _build_rollback_alarms(self) -> list[cloudwatch.Alarm]:
+    def _create_rollback_alarms(self) -> list[cloudwatch.Alarm]:
         stage = self._stage
-        wrong = cloudwatch.Metric(
+        failed_checks = cloudwatch.Metric(
             namespace=METRIC_NAMESPACE,
             metric_name=RELEASE_CHECK_METRIC,
             statistic="Sum",
@@ -80,28 +101,28 @@ class EndpointAlarms(Construct):
             dimensions_map={"EndpointName": stage.endpoint},
         )
         return [
-            self._alarm(
+            self._create_rollback_alarm(
                 EndpointAlarm.ERRORS,
                 self.metric("Invocation5XXErrors", "Sum"),
                 0,
-                "The endpoint has failed to answer.",
+                "The endpoint returned server errors (5xx).",
             ),
-            self._alarm(
+            self._create_rollback_alarm(
                 EndpointAlarm.LATENCY,
                 self.metric("ModelLatency", "p99"),
-                stage.latency_alarm_ms * 1000,  # SageMaker counts microseconds
-                f"The slowest hundredth of answers takes more than {stage.latency_alarm_ms:g} ms.",
+                stage.latency_alarm_ms * 1000,  # SageMaker measures it in microseconds
+                f"The p99 latency of the model exceeds {stage.latency_alarm_ms:g} ms.",
                 periods=3,
             ),
-            self._alarm(
+            self._create_rollback_alarm(
                 EndpointAlarm.RELEASE_CHECK,
-                wrong,
+                failed_checks,
                 0,
-                "An answer isn't what the release that it names predicts.",
+                "A response differs from the prediction of the release that it names.",
             ),
         ]
 
-    def _alarm(
+    def _create_rollback_alarm(
         self,
         kind: EndpointAlarm,
         metric: cloudwatch.IMetric,
@@ -109,7 +130,7 @@ class EndpointAlarms(Construct):
         description: str,
         periods: int = 1,
     ) -> cloudwatch.Alarm:
-        return alarm(
+        return create_alarm(
             self,
             kind.name.title().replace("_", ""),
             metric,
@@ -120,50 +141,52 @@ class EndpointAlarms(Construct):
             alarm_name=alarm_name(self._stage, kind),
         )
 
-    def _build_notification_alarms(self) -> list[cloudwatch.Alarm]:
+    def _create_client_error_alarm(self) -> cloudwatch.Alarm:
+        return create_alarm(
+            self,
+            "ClientErrors",
+            self.metric("Invocation4XXErrors", "Sum", FIVE_MINUTES),
+            CLIENT_ERROR_COUNT,
+            f"{self._stage.endpoint} rejected more than {CLIENT_ERROR_COUNT} requests (4xx) in "
+            "five minutes: a client sends input that the release can't read.",
+            self._topic,
+        )
+
+    def _create_idle_alarm(self) -> cloudwatch.Alarm:
         stage = self._stage
-        hours = Duration.hours(1)
-        silent = cloudwatch.MathExpression(
-            # While instances report, no request is none; where there are none, nobody expects any.
-            expression="IF(machines >= 0, FILL(requests, 0), 1)",
+        requests = cloudwatch.MathExpression(
+            # While instances report metrics, missing data is no request. Without instances there
+            # is no endpoint, and the alarm must not be raised.
+            expression="IF(instances >= 0, FILL(requests, 0), 1)",
             using_metrics={
-                "machines": self.metric("CPUUtilization", "Average", hours, machines=True),
-                "requests": self.metric("Invocations", "Sum", hours),
+                "instances": self.metric("CPUUtilization", "Average", HOUR, instances=True),
+                "requests": self.metric("Invocations", "Sum", HOUR),
             },
             label="requests",
-            period=hours,
+            period=HOUR,
         )
-        full = [
-            alarm(
+        return create_alarm(
+            self,
+            "Idle",
+            requests,
+            1,
+            f"{stage.endpoint} has received no requests for {stage.idle_alarm_hours} hours.",
+            self._topic,
+            periods=stage.idle_alarm_hours,
+            below=True,
+        )
+
+    def _create_utilization_alarms(self) -> list[cloudwatch.Alarm]:
+        return [
+            create_alarm(
                 self,
-                f"{part}Full",
+                f"{resource}Utilization",
                 metric,
-                FULL_PERCENT,
-                f"An instance of {stage.endpoint} has used {FULL_PERCENT} % of its {part}.",
+                HIGH_UTILIZATION_PERCENT,
+                f"An instance of {self._stage.endpoint} uses more than "
+                f"{HIGH_UTILIZATION_PERCENT} % of its {resource}.",
                 self._topic,
                 periods=3,
             )
-            for part, metric in self.full(FIVE_MINUTES).items()
-        ]
-        return [
-            alarm(
-                self,
-                "Refused",
-                self.metric("Invocation4XXErrors", "Sum", FIVE_MINUTES),
-                100,
-                f"{stage.endpoint} has refused more than 100 requests in five minutes: a client "
-                "sends what the release can't read.",
-                self._topic,
-            ),
-            alarm(
-                self,
-                "Silent",
-                silent,
-                1,
-                f"{stage.endpoint} runs, and nobody has asked it for {stage.idle_alarm_hours} hours.",
-                self._topic,
-                periods=stage.idle_alarm_hours,
-                below=True,
-            ),
-            *full,
+            for resource, metric in self.utilization(FIVE_MINUTES).items()
         ]

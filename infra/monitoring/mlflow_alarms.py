@@ -1,4 +1,4 @@
-"""What watches the tracking host and its database: alarms that tell."""
+"""The alarms on the MLflow server and its database."""
 
 from dataclasses import dataclass
 
@@ -10,126 +10,149 @@ from constructs import Construct
 
 from contract.settings.stage import Stage
 from infra.mlflow.image import ImageDigest
-from infra.monitoring.alarms import FULL_PERCENT, MINUTE, Graphs, alarm
-from infra.overrides import override
+from infra.monitoring.alarms import HIGH_UTILIZATION_PERCENT, MINUTE, Graphs, create_alarm
+from infra.overrides import override_property
+
+FREE_STORAGE_FRACTION = 0.15
+"""The fraction of the database's initial storage below which an alarm is raised."""
 
 
 @dataclass(frozen=True)
 class MlflowMetrics:
-    """What there is to see of the tracking host: tasks behind its load balancer, and a database."""
+    """The metrics of the MLflow server: its load balancer, its target group and its database."""
 
-    balancer: elb.IApplicationLoadBalancerMetrics
-    targets: elb.IApplicationTargetGroupMetrics
+    load_balancer: elb.IApplicationLoadBalancerMetrics
+    target_group: elb.IApplicationTargetGroupMetrics
     database: rds.DatabaseInstance
 
     @property
-    def answering(self) -> cloudwatch.Metric:
-        """Tasks that answer."""
-        return self.targets.healthy_host_count(statistic="Maximum", period=MINUTE)
+    def healthy_tasks(self) -> cloudwatch.Metric:
+        """The number of tasks that pass the health check."""
+        return self.target_group.healthy_host_count(statistic="Maximum", period=MINUTE)
 
     @property
-    def silent(self) -> cloudwatch.Metric:
-        """Tasks that don't."""
-        return self.targets.unhealthy_host_count(statistic="Maximum", period=MINUTE)
+    def unhealthy_tasks(self) -> cloudwatch.Metric:
+        """The number of tasks that fail the health check."""
+        return self.target_group.unhealthy_host_count(statistic="Maximum", period=MINUTE)
 
     @property
-    def errors(self) -> cloudwatch.Metric:
-        """Requests that failed."""
-        return self.targets.http_code_target(elb.HttpCodeTarget.TARGET_5XX_COUNT)
+    def server_errors(self) -> cloudwatch.Metric:
+        """The number of 5xx responses of MLflow."""
+        return self.target_group.http_code_target(elb.HttpCodeTarget.TARGET_5XX_COUNT)
 
     @property
-    def unanswered(self) -> cloudwatch.Metric:
-        """Requests that the load balancer has had no answer to."""
-        return self.balancer.http_code_elb(elb.HttpCodeElb.ELB_5XX_COUNT)
+    def load_balancer_errors(self) -> cloudwatch.Metric:
+        """The number of 5xx responses of the load balancer, for lack of MLflow's response."""
+        return self.load_balancer.http_code_elb(elb.HttpCodeElb.ELB_5XX_COUNT)
 
     def graphs(self) -> Graphs:
-        """Return the graphs of the dashboard, by their titles."""
+        """Return MLflow's graphs for the dashboard."""
+        requests = self.target_group.request_count()
+        response_times = [
+            self.target_group.target_response_time(statistic=statistic)
+            for statistic in ("p50", "p99")
+        ]
         return [
-            ("MLflow: requests", [self.targets.request_count(), self.errors, self.unanswered]),
-            (
-                "MLflow: seconds an answer",
-                [
-                    self.targets.target_response_time(statistic=statistic)
-                    for statistic in ("p50", "p99")
-                ],
-            ),
-            ("MLflow: tasks", [self.answering, self.silent]),
-            ("Database: percent of its processor", [self.database.metric_cpu_utilization()]),
-            ("Database: bytes free", [self.database.metric_free_storage_space()]),
+            ("MLflow: requests", [requests, self.server_errors, self.load_balancer_errors]),
+            ("MLflow: response time in seconds", response_times),
+            ("MLflow: tasks", [self.healthy_tasks, self.unhealthy_tasks]),
+            ("Database: CPU utilization in percent", [self.database.metric_cpu_utilization()]),
+            ("Database: free storage in bytes", [self.database.metric_free_storage_space()]),
             ("Database: connections", [self.database.metric_database_connections()]),
         ]
 
 
 class MlflowAlarms(Construct):
-    """Alarms over the tracking host and its database."""
+    """The alarms on the MLflow server and its database; all of them only notify."""
 
     def __init__(
         self,
         scope: Construct,
-        name: str,
+        construct_id: str,
         stage: Stage,
         topic: sns.ITopic,
         metrics: MlflowMetrics,
     ) -> None:
-        """Build them."""
-        super().__init__(scope, name)
-        free = 0.15 * stage.database_gb * 1e9
-        gone = alarm(
+        """Create the alarms."""
+        super().__init__(scope, construct_id)
+        self.notification_alarms = [
+            self._create_no_healthy_tasks_alarm(stage, topic, metrics),
+            *self._create_server_alarms(topic, metrics),
+            *self._create_database_alarms(stage, topic, metrics.database),
+        ]
+
+    def _create_no_healthy_tasks_alarm(
+        self, stage: Stage, topic: sns.ITopic, metrics: MlflowMetrics
+    ) -> cloudwatch.Alarm:
+        alarm = create_alarm(
             self,
-            "Gone",
-            metrics.answering,
+            "NoHealthyTasks",
+            metrics.healthy_tasks,
             1,
-            "No task of MLflow answers.",
+            "MLflow has no healthy task.",
             topic,
             periods=5,
             below=True,
-            missing_is_breaching=True,  # where no task runs, nobody counts them
+            missing_is_breaching=True,  # without tasks the load balancer reports no metric
         )
-        override(gone, "ActionsEnabled", ImageDigest(self, stage).choose(True, False))
-        self.notification_alarms = [
-            gone,
-            alarm(
+        # Before the first image is pushed, no task is expected.
+        enabled = ImageDigest(self, stage).if_pushed(True, False)
+        override_property(alarm, "ActionsEnabled", enabled)
+        return alarm
+
+    def _create_server_alarms(
+        self, topic: sns.ITopic, metrics: MlflowMetrics
+    ) -> list[cloudwatch.Alarm]:
+        return [
+            create_alarm(
                 self,
-                "Unhealthy",
-                metrics.silent,
+                "UnhealthyTasks",
+                metrics.unhealthy_tasks,
                 0,
-                "A task of MLflow doesn't answer.",
+                "A task of MLflow fails its health check.",
                 topic,
                 periods=5,
             ),
-            alarm(
+            create_alarm(
                 self,
-                "Errors",
-                metrics.errors,
+                "ServerErrors",
+                metrics.server_errors,
                 5,
-                "MLflow has failed to answer.",
+                "MLflow returned server errors (5xx).",
                 topic,
                 periods=3,
             ),
-            alarm(
+            create_alarm(
                 self,
-                "Unanswered",
-                metrics.unanswered,
+                "LoadBalancerErrors",
+                metrics.load_balancer_errors,
                 5,
-                "MLflow hasn't answered its load balancer.",
+                "The load balancer received no valid response from MLflow (5xx).",
                 topic,
                 periods=3,
             ),
-            alarm(
+        ]
+
+    def _create_database_alarms(
+        self, stage: Stage, topic: sns.ITopic, database: rds.DatabaseInstance
+    ) -> list[cloudwatch.Alarm]:
+        return [
+            create_alarm(
                 self,
-                "DatabaseBusy",
-                metrics.database.metric_cpu_utilization(),
-                FULL_PERCENT,
-                f"MLflow's database has used {FULL_PERCENT} % of its processor.",
+                "DatabaseCpuUtilization",
+                database.metric_cpu_utilization(),
+                HIGH_UTILIZATION_PERCENT,
+                f"MLflow's database uses more than {HIGH_UTILIZATION_PERCENT} % of its CPU.",
                 topic,
                 periods=3,
             ),
-            alarm(
+            create_alarm(
                 self,
-                "DatabaseFull",
-                metrics.database.metric_free_storage_space(),
-                free,
-                "Less than 15 % of the disk that MLflow's database began with is free.",
+                "DatabaseFreeStorage",
+                database.metric_free_storage_space(),
+                FREE_STORAGE_FRACTION * stage.database_gb * 1e9,
+                "The free storage of MLflow's database is less than "
+                f"{FREE_STORAGE_FRACTION:.0%} of its initial storage.",
                 topic,
                 below=True,
             ),

@@ -1,6 +1,5 @@
-"""Who is told, and of failed trainings, which no alarm can tell the reason of."""
+"""Notifications: the SNS topic of alarms and the budget, and the report of failed training jobs."""
 
-from aws_cdk import Aws
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -12,21 +11,21 @@ from constructs import Construct
 
 from contract.settings.stage import Stage
 from infra.base.storage import removal_policy
-from infra.monitoring.alarms import FIVE_MINUTES, alarm
-from infra.policy import Statement, role
+from infra.monitoring.alarms import FIVE_MINUTES, create_alarm
+from infra.policy import THIS_ACCOUNT, Statement, create_role, service_principal
 
 
 class Notifications(Construct):
-    """The topic that alarms and the budget tell, encrypted, with whoever reads it."""
+    """The encrypted topic to which alarms and the budget publish, and its subscription."""
 
-    def __init__(self, scope: Construct, name: str, stage: Stage) -> None:
-        """Build it, with the stage's address as a reader if there is one."""
-        super().__init__(scope, name)
+    def __init__(self, scope: Construct, construct_id: str, stage: Stage) -> None:
+        """Create the topic; the stage's email address, if it has one, is subscribed."""
+        super().__init__(scope, construct_id)
         self.key = kms.Key(
             self,
             "Key",
-            alias=f"{stage.prefix}/notices",
-            description=f"Notices of {stage.prefix}",
+            alias=f"{stage.prefix}/notifications",
+            description=f"Notifications of {stage.prefix}",
             enable_key_rotation=True,
             removal_policy=removal_policy(stage),
         )
@@ -34,42 +33,66 @@ class Notifications(Construct):
             self, "Topic", display_name=stage.prefix, master_key=self.key, enforce_ssl=True
         )
         for service in ("cloudwatch", "budgets"):
-            self._let_tell(service)
+            self._grant_publish(service)
         if stage.alarm_email:
             self.topic.add_subscription(subscriptions.EmailSubscription(stage.alarm_email))
 
-    def _let_tell(self, service: str) -> None:
-        """Let a service of AWS write to the topic, for this account alone."""
-        told = iam.PolicyStatement(
-            sid=f"Let{service.title()}Tell",
-            principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
-            actions=["sns:Publish"],
-            resources=[self.topic.topic_arn],
-            conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+    def _grant_publish(self, service: str) -> None:
+        """Allow an AWS service to publish to the topic, for this account only."""
+        principals = [iam.ServicePrincipal(f"{service}.amazonaws.com")]
+        self.topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid=f"Allow{service.title()}ToPublish",
+                principals=principals,
+                actions=["sns:Publish"],
+                resources=[self.topic.topic_arn],
+                conditions=THIS_ACCOUNT,
+            )
         )
-        encrypted = iam.PolicyStatement(
-            sid=f"Let{service.title()}Encrypt",
-            principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
-            actions=["kms:Decrypt", "kms:GenerateDataKey*"],
-            resources=["*"],  # in a key's own policy: this key
-            conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid=f"Allow{service.title()}ToEncrypt",
+                principals=principals,
+                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                resources=["*"],  # in a key policy: this key
+                conditions=THIS_ACCOUNT,
+            )
         )
-        self.topic.add_to_resource_policy(told)
-        self.key.add_to_resource_policy(encrypted)
 
 
 class FailedTrainings(Construct):
-    """Tells of a training job of the stage that failed, and why, in SageMaker's words.
+    """Notifies of each failed training job of the stage, with SageMaker's failure reason.
 
-    Its alarm only shows that there was one: the mail has come already.
+    The alarm is only shown on the dashboard: an alarm can't contain the reason, and the rule has
+    already sent the notification.
     """
 
-    def __init__(self, scope: Construct, name: str, stage: Stage, notices: Notifications) -> None:
-        """Build the rule."""
-        super().__init__(scope, name)
+    def __init__(
+        self, scope: Construct, construct_id: str, stage: Stage, notifications: Notifications
+    ) -> None:
+        """Create the rule and the alarm."""
+        super().__init__(scope, construct_id)
+        rule = self._create_rule(stage, notifications)
+        self.alarm = create_alarm(
+            self,
+            "Alarm",
+            cloudwatch.Metric(
+                namespace="AWS/Events",
+                metric_name="TriggeredRules",
+                statistic="Sum",
+                period=FIVE_MINUTES,
+                dimensions_map={"RuleName": rule.rule_name},
+            ),
+            0,
+            "A training job failed.",
+            topic=None,
+        )
+
+    def _create_rule(self, stage: Stage, notifications: Notifications) -> events.Rule:
         job = events.EventField.from_path("$.detail.TrainingJobName")
         reason = events.EventField.from_path("$.detail.FailureReason")
-        rule = events.Rule(
+        role = self._create_publish_role(stage, notifications)
+        return events.Rule(
             self,
             "Rule",
             description=f"Failed training jobs of {stage.prefix}",
@@ -83,50 +106,41 @@ class FailedTrainings(Construct):
             ),
             targets=[
                 targets.SnsTopic(
-                    notices.topic,
-                    message=events.RuleTargetInput.from_text(f"Training {job} failed: {reason}"),
+                    notifications.topic,
+                    message=events.RuleTargetInput.from_text(
+                        f"Training job {job} failed: {reason}"
+                    ),
                     authorize_using_role=True,
-                    role=self._telling(stage, notices).without_policy_updates(),
+                    role=role.without_policy_updates(),
                 )
             ],
         )
-        self.alarm = alarm(
-            self,
-            "Alarm",
-            cloudwatch.Metric(
-                namespace="AWS/Events",
-                metric_name="TriggeredRules",
-                statistic="Sum",
-                period=FIVE_MINUTES,
-                dimensions_map={"RuleName": rule.rule_name},
-            ),
-            0,
-            "A training job has failed.",
-            topic=None,
-        )
 
-    def _telling(self, stage: Stage, notices: Notifications) -> iam.Role:
-        """By a role: a topic's and a key's policy can't say for which account EventBridge tells.
+    def _create_publish_role(self, stage: Stage, notifications: Notifications) -> iam.Role:
+        """Create the role with which EventBridge publishes to the topic.
 
-        It knows no such condition there (eventbridge/latest/userguide/eb-use-resource-based.html),
-        so that the events of every account would be let in.
+        A topic policy and a key policy can't restrict EventBridge to one account: it supports no
+        such condition there (eventbridge/latest/userguide/eb-use-resource-based.html), and the
+        events of every account would be admitted.
         """
-        return role(
+        return create_role(
             self,
-            "Telling",
-            f"Tells of failed trainings of {stage.prefix}",
-            iam.ServicePrincipal(
-                "events.amazonaws.com",
-                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
-            ),
+            "PublishRole",
+            f"Publishes failed training jobs of {stage.prefix}",
+            service_principal("events"),
             [
-                Statement("Tell", "the one topic", ["sns:Publish"], [notices.topic.topic_arn]),
                 Statement(
-                    "Encrypt",
-                    "what is told is encrypted with its key; GenerateDataKey* is with and without "
-                    "plaintext",
+                    "PublishToTopic",
+                    "only the stage's topic",
+                    ["sns:Publish"],
+                    [notifications.topic.topic_arn],
+                ),
+                Statement(
+                    "UseTopicKey",
+                    "notifications are encrypted with the topic's key; GenerateDataKey* covers the "
+                    "actions with and without plaintext",
                     ["kms:Decrypt", "kms:GenerateDataKey*"],
-                    [notices.key.key_arn],
+                    [notifications.key.key_arn],
                 ),
             ],
         )

@@ -1,1 +1,1 @@
-"""What the commands that act on AWS share."""
+"""What commands on AWS share: the account, the CDK, costs, images, and access to MLflow."""

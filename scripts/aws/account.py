@@ -1,4 +1,4 @@
-"""The AWS account that the credentials are of, and what a stage's stacks tell of themselves."""
+"""The AWS account of the credentials, and the outputs of a stage's stacks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,73 +12,88 @@ from contract.names import NO_IMAGE, StackName, StackOutput, image_digest_parame
 from contract.settings.stage import Stage
 
 
-class Account:
-    """The account in a stage's region."""
+class StackNotDeployedError(InfraError):
+    """A stack does not exist in the account."""
+
+
+class AwsAccount:
+    """The account of the credentials, in a stage's region."""
 
     def __init__(self, stage: Stage) -> None:
-        """Ask whose the credentials are.
+        """Look up the account ID of the credentials.
 
         Raises:
-            InfraError: There are none, they aren't valid, or they are another account's than the
+            InfraError: There are no valid credentials, or they belong to another account than the
                 settings name.
         """
         self.stage = stage
         self._session = boto3.Session(region_name=stage.region)
-        with errors("AWS"):
-            self.number = str(self.client("sts").get_caller_identity()["Account"])
-        if stage.account not in {"", self.number}:
+        with aws_errors("AWS"):
+            self.account_id = str(self.client("sts").get_caller_identity()["Account"])
+        if stage.account not in {"", self.account_id}:
             raise InfraError(
-                f"the credentials are of account {self.number}, and infra.account is "
-                f"{stage.account}: nothing was done"
+                f"the credentials are of account {self.account_id}, but infra.account is "
+                f"{stage.account}; nothing was changed"
             )
 
-    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes its clients' types at run time
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 creates its clients' types at run time
         """Return boto3's client of a service."""
         return self._session.client(service)
 
-    def outputs(self, part: StackName) -> dict[StackOutput, str]:
-        """Return what a deployed stack tells of itself.
+    def outputs(self, stack: StackName) -> dict[StackOutput, str]:
+        """Return the outputs of a deployed stack.
 
         Raises:
-            InfraError: It isn't deployed.
+            StackNotDeployedError: The stack does not exist.
+            InfraError: AWS denies the request.
         """
-        name = stack_name(self.stage, part)
+        name = stack_name(self.stage, stack)
         try:
-            with errors(name):
-                (stack,) = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+            with aws_errors(name):
+                response = self.client("cloudformation").describe_stacks(StackName=name)
         except InfraError as error:
             if "does not exist" not in str(error):
                 raise
-            reason = f"stack {name} isn't deployed in {self.stage.region}"
-            raise InfraError(f"{reason}: `make deploy` does it") from None
-        known = {one.value for one in StackOutput}
+            reason = f"stack {name} is not deployed in {self.stage.region}"
+            raise StackNotDeployedError(f"{reason}; run make deploy") from None
+        known = {output.value for output in StackOutput}
         return {
-            StackOutput(one["OutputKey"]): one["OutputValue"]
-            for one in stack.get("Outputs", [])
-            if one["OutputKey"] in known
+            StackOutput(output["OutputKey"]): output["OutputValue"]
+            for output in response["Stacks"][0].get("Outputs", [])
+            if output["OutputKey"] in known
         }
 
-    def tracking_image(self) -> str:
-        """Return the digest of the image that MLflow's service runs, NO_IMAGE where there is none.
+    def mlflow_image_digest(self) -> str:
+        """Return the digest of the image that MLflow's service runs; NO_IMAGE before the first one.
 
         Raises:
-            InfraError: AWS refuses.
+            InfraError: AWS denies the request.
         """
-        ssm = self.client("ssm")
-        with errors("the image's parameter"):
+        ssm, name = self.client("ssm"), image_digest_parameter(self.stage)
+        with aws_errors(name):
             try:
-                found = ssm.get_parameter(Name=image_digest_parameter(self.stage))
+                response = ssm.get_parameter(Name=name)
             except ssm.exceptions.ParameterNotFound:
                 return NO_IMAGE
-        return str(found["Parameter"]["Value"])
+        return str(response["Parameter"]["Value"])
+
+    def put_mlflow_image_digest(self, digest: str) -> None:
+        """Store the digest of the image that MLflow's next deployment runs.
+
+        Raises:
+            InfraError: AWS denies the request.
+        """
+        name = image_digest_parameter(self.stage)
+        with aws_errors(name):
+            self.client("ssm").put_parameter(Name=name, Value=digest, Type="String", Overwrite=True)
 
 
 @contextmanager
-def errors(what: str) -> Iterator[None]:
-    """Turn what boto3 raises into one line that begins with `what`."""
+def aws_errors(subject: str) -> Iterator[None]:
+    """Convert boto3's errors to an InfraError of one line that starts with the subject."""
     try:
         yield
     except ClientError as error:
-        raise InfraError(f"{what}: {error.response['Error'].get('Message', error)}") from None
+        raise InfraError(f"{subject}: {error.response['Error'].get('Message', error)}") from None
     except BotoCoreError as error:
-        raise InfraError(f"{what}: {' '.join(str(error).split())}") from None
+        raise InfraError(f"{subject}: {' '.join(str(error).split())}") from None

@@ -1,38 +1,52 @@
-"""The users of an MLflow server, as its admin sees them: over HTTP, without MLflow's libraries."""
+"""A client of MLflow's user and permission API, for its admin; without MLflow's libraries."""
 
 import json
+import logging
 from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-from urllib3 import HTTPConnectionPool, make_headers
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, make_headers
 from urllib3.exceptions import HTTPError
 
 from contract.errors import TrackingError
 
-ALL = "*"
-"""Each of a kind, also those that come later."""
-WAIT_SECONDS = 30
-MISSING = "RESOURCE_DOES_NOT_EXIST"
+logger = logging.getLogger(__name__)
+
+ALL_RESOURCES = "*"
+"""The resource ID that stands for all resources of a type, those created later included."""
+TIMEOUT_SECONDS = 30
+NOT_FOUND = "RESOURCE_DOES_NOT_EXIST"
 
 
-class Kind(StrEnum):
-    """What a grant is on, in MLflow's words."""
+class ResourceType(StrEnum):
+    """The types of resources that MLflow grants permissions on."""
 
     EXPERIMENT = "experiment"
     MODEL = "registered_model"
 
 
-class Users:
-    """Adds, changes and removes users, and what they may do.
+class Permission(StrEnum):
+    """What MLflow allows a user to do with an experiment or a registered model."""
 
-    Each method raises a TrackingError where the server refuses or doesn't answer.
+    READ = "READ"
+    USE = "USE"
+    EDIT = "EDIT"
+    MANAGE = "MANAGE"
+    NONE = "NONE"
+    """Revokes the permission that was granted before."""
+
+
+class UserClient:
+    """Manages users and their permissions.
+
+    Each method raises a TrackingError if the server denies the request or does not respond.
     """
 
     def __init__(self, pool: HTTPConnectionPool, admin: str, password: str) -> None:
-        """Ask nothing yet."""
+        """Store the connection and the admin's credentials; no request is sent yet."""
         self._pool = pool
         self._headers = {
             **pool.headers,
@@ -40,74 +54,79 @@ class Users:
             "Content-Type": "application/json",
         }
 
-    def has(self, name: str) -> bool:
-        """Tell whether there is such a user."""
-        return self._ask("GET", "users/get", {"username": name}, missing=True) is not None
+    def user_exists(self, name: str) -> bool:
+        """Return whether a user exists."""
+        user = self._request("GET", "users/get", {"username": name}, missing_ok=True)
+        return user is not None
 
-    def create(self, name: str, password: str) -> None:
-        """Add a user, who may do nothing yet."""
-        self._ask("POST", "users/create", {"username": name, "password": password})
+    def create_user(self, name: str, password: str) -> None:
+        """Create a user, without permissions."""
+        self._request("POST", "users/create", {"username": name, "password": password})
 
-    def change_password(self, name: str, password: str) -> None:
-        """Give a user another password."""
-        self._ask("PATCH", "users/update-password", {"username": name, "password": password})
+    def update_password(self, name: str, password: str) -> None:
+        """Replace the password of a user."""
+        self._request("PATCH", "users/update-password", {"username": name, "password": password})
 
-    def remove(self, name: str) -> None:
-        """Remove a user, with all that was granted."""
-        self._ask("DELETE", "users/delete", {"username": name})
+    def delete_user(self, name: str) -> None:
+        """Delete a user and the user's permissions."""
+        self._request("DELETE", "users/delete", {"username": name})
 
-    def grant(self, name: str, kind: Kind, key: str, permission: str) -> None:
-        """Let a user do something with a thing, or with ALL of a kind."""
-        wish = {"username": name, "resource_type": kind, "resource_id": key}
-        self._ask("POST", "users/permissions/grant", {**wish, "permission": permission}, "3.0")
+    def set_permission(
+        self, name: str, resource_type: ResourceType, resource_id: str, permission: Permission
+    ) -> None:
+        """Set the permission of a user on one resource, or on ALL_RESOURCES of a type."""
+        grant = {"username": name, "resource_type": resource_type, "resource_id": resource_id}
+        # MLflow can't change a permission: it is revoked and granted again.
+        self._request("POST", "users/permissions/revoke", grant, "3.0", missing_ok=True)
+        if permission is not Permission.NONE:
+            grant = {**grant, "permission": permission}
+            self._request("POST", "users/permissions/grant", grant, "3.0")
 
-    def revoke(self, name: str, kind: Kind, key: str) -> None:
-        """Take a grant back, if there is one."""
-        wish = {"username": name, "resource_type": kind, "resource_id": key}
-        self._ask("POST", "users/permissions/revoke", wish, "3.0", missing=True)
+    def get_experiment_id(self, name: str) -> str:
+        """Return the ID of an experiment."""
+        response = self._request("GET", "experiments/get-by-name", {"experiment_name": name})
+        return str(response["experiment"]["experiment_id"])
 
-    def experiment_id(self, name: str) -> str:
-        """Return MLflow's id of an experiment."""
-        found = self._ask("GET", "experiments/get-by-name", {"experiment_name": name})
-        return str(found["experiment"]["experiment_id"])
+    def get_model_id(self, name: str) -> str:
+        """Return the ID of a registered model, which is its name, after checking that it exists."""
+        response = self._request("GET", "registered-models/get", {"name": name})
+        return str(response["registered_model"]["name"])
 
-    def model_id(self, name: str) -> str:
-        """Return MLflow's id of a registered model, which is its name, if there is one."""
-        found = self._ask("GET", "registered-models/get", {"name": name})
-        return str(found["registered_model"]["name"])
-
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
         fields: Mapping[str, str],
         version: str = "2.0",
         *,
-        missing: bool = False,
+        missing_ok: bool = False,
     ) -> Any:  # noqa: ANN401 - JSON
-        """Return the answer; None where there is no such thing and `missing` may be."""
-        address = f"/api/{version}/mlflow/{path}"
-        body = json.dumps(fields)
-        if method == "GET":
-            address, body = f"{address}?{urlencode(fields)}", ""
+        """Return the parsed response; None where nothing is found and `missing_ok` is set."""
+        response = self._send(method, f"/api/{version}/mlflow/{path}", fields)
         try:
-            reply = self._pool.request(
+            content = json.loads(response.data)
+        except ValueError:
+            content = {}
+        if response.status == HTTPStatus.OK:
+            return content
+        if missing_ok and content.get("error_code") == NOT_FOUND:
+            return None
+        reason = content.get("message") or response.data.decode(errors="replace").strip()
+        raise TrackingError(f"MLflow: {response.status}: {' '.join(reason.split())[:300]}")
+
+    def _send(self, method: str, url: str, fields: Mapping[str, str]) -> BaseHTTPResponse:
+        body: str | None = json.dumps(fields)
+        if method == "GET":
+            url, body = f"{url}?{urlencode(fields)}", None
+        logger.debug("%s %s", method, url)
+        try:
+            return self._pool.request(
                 method,
-                address,
-                body=body or None,
+                url,
+                body=body,
                 headers=self._headers,
-                timeout=WAIT_SECONDS,
+                timeout=TIMEOUT_SECONDS,
                 retries=False,
             )
         except HTTPError as error:
-            raise TrackingError(f"MLflow: no answer: {error}") from None
-        try:
-            answer = json.loads(reply.data)
-        except ValueError:
-            answer = {}
-        if reply.status == HTTPStatus.OK:
-            return answer
-        if missing and answer.get("error_code") == MISSING:
-            return None
-        said = answer.get("message") or reply.data.decode(errors="replace").strip()
-        raise TrackingError(f"MLflow: {reply.status}: {' '.join(said.split())[:300]}")
+            raise TrackingError(f"MLflow does not respond: {error}") from None

@@ -1,4 +1,4 @@
-"""A port of this machine that leads to a stage's MLflow, by a task that is there meanwhile."""
+"""Forwarding a local port to a stage's MLflow, through a bastion task and Session Manager."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,89 +26,92 @@ from contract.names import (
     StackName,
     StackOutput,
 )
-from endpoints.ports import HOST
-from scripts.aws.account import Account, errors
-from scripts.local.mlflow_server import require_free_port
+from endpoints.ports import HOST, require_free_port
+from scripts.aws.account import AwsAccount, aws_errors
 
 logger = logging.getLogger(__name__)
 
 PLUGIN = "session-manager-plugin"
-"""AWS's own, which speaks Session Manager's protocol. It is told what to do as the AWS CLI tells
-it: by the answer to StartSession, whose token it takes from a variable, where no other process
-reads it (from version 1.2.498 on; awscli/customizations/sessionmanager.py). AWS asks for 1.2.764.
+"""AWS's implementation of Session Manager's protocol. It is called as the AWS CLI calls it: with
+the response of StartSession, whose token it reads from an environment variable, which no other
+process can read (since version 1.2.498; see awscli/customizations/sessionmanager.py). AWS requires
+version 1.2.764.
 """
-RESPONSE = "AWS_SSM_START_SESSION_RESPONSE"
-START_SECONDS, ANSWER_SECONDS = 300, 30
+PLUGIN_URL = (
+    "https://docs.aws.amazon.com/systems-manager/latest/userguide/"
+    "session-manager-working-with-install-plugin.html"
+)
+RESPONSE_VARIABLE = "AWS_SSM_START_SESSION_RESPONSE"
+TASK_START_SECONDS, RESPONSE_SECONDS = 300, 30
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Forwarded:
-    """Where a stage's MLflow is meanwhile."""
+class PortForwarding:
+    """A forwarded port, while the context manager is open."""
 
     address: str
-    """On this machine, as a URI."""
+    """The local address of the stage's MLflow, as a URI."""
     pool: HTTPConnectionPool
-    """Asks it. Where there is a certificate, it is held against the name that it is for."""
+    """Connections to it. A certificate is verified against the domain that it was issued for."""
     wait: Callable[[], NoReturn]
-    """Returns never; raises an InfraError when AWS ends the session, as it does an idle one."""
+    """Never returns; raises an InfraError when AWS closes the session, as it does an idle one."""
 
 
 @contextmanager
-def forwarded(account: Account, port: int) -> Iterator[Forwarded]:
-    """Lead a port of this machine's to a stage's MLflow; what was started for it is ended after.
+def forward_port(account: AwsAccount, port: int) -> Iterator[PortForwarding]:
+    """Forward a local port to a stage's MLflow, and stop all that was started for it on exit.
 
     Args:
-        account: Of the stage.
-        port: On this machine's 127.0.0.1.
+        account: The account and stage.
+        port: The port on 127.0.0.1.
 
     Raises:
-        StackError: The plugin is missing, the port is in use, MLflow isn't deployed or doesn't
-            answer, or AWS refuses.
+        StackError: The plugin is missing, the port is in use, MLflow is not deployed or does not
+            respond, or AWS denies a request.
     """
     plugin = _find_plugin()
     require_free_port(port)
     outputs = account.outputs(StackName.BASE) | account.outputs(StackName.MLFLOW)
-    if account.tracking_image() == NO_IMAGE:
-        raise InfraError(
-            f"MLflow of {account.stage.prefix} runs nothing yet: `make deploy` pushes its image"
-        )
+    if account.mlflow_image_digest() == NO_IMAGE:
+        prefix = account.stage.prefix
+        raise InfraError(f"MLflow of {prefix} has no image yet; run make deploy to push one")
     scheme, _, host = outputs[StackOutput.MLFLOW_URI].partition("://")
-    address, pool = f"{scheme}://{HOST}:{port}", _pool(scheme, host, port)
+    pool = _connection_pool(scheme, host, port)
     with (
-        _task(account, outputs) as task,
+        _bastion_task(account, outputs) as task,
         _session(account, _session_request(scheme, host, task, port)) as (arguments, response),
-        _plugin([plugin, *arguments], response) as (process, log),
+        _plugin_process([plugin, *arguments], response) as (process, log),
     ):
-        _wait_for_answer(pool, process, log)
-        yield Forwarded(address, pool, partial(_wait_for_end, process, log))
+        _wait_for_response(pool, process, log)
+        wait = partial(_wait_for_exit, process, log)
+        yield PortForwarding(f"{scheme}://{HOST}:{port}", pool, wait)
 
 
-def _pool(scheme: str, host: str, port: int) -> HTTPConnectionPool:
+def _connection_pool(scheme: str, host: str, port: int) -> HTTPConnectionPool:
     if scheme == "http":
         return HTTPConnectionPool(HOST, port)
-    own = {"Host": host}
-    return HTTPSConnectionPool(HOST, port, headers=own, server_hostname=host, assert_hostname=host)
+    return HTTPSConnectionPool(
+        HOST, port, headers={"Host": host}, server_hostname=host, assert_hostname=host
+    )
 
 
 def _find_plugin() -> str:
-    found = shutil.which(PLUGIN)
-    if not found:
+    plugin = shutil.which(PLUGIN)
+    if not plugin:
         raise InfraError(
-            f"{PLUGIN} is not installed: AWS's plugin forwards the port; how to get it: "
-            "https://docs.aws.amazon.com/systems-manager/latest/userguide/"
-            "session-manager-working-with-install-plugin.html"
+            f"{PLUGIN} is not installed; AWS's plugin is needed to forward a port: {PLUGIN_URL}"
         )
-    return found
+    return plugin
 
 
 @contextmanager
-def _task(account: Account, outputs: dict[StackOutput, str]) -> Iterator[Json]:
-    """Run the task that is forwarded through, until the end of the block."""
+def _bastion_task(account: AwsAccount, outputs: Mapping[StackOutput, str]) -> Iterator[Json]:
+    """Run the task that the port is forwarded through, and stop it on exit."""
     ecs, cluster = account.client("ecs"), outputs[StackOutput.MLFLOW_CLUSTER]
-    logger.info("Starting a task to forward through (about a minute) ...")
-    with errors("the forwarding task"):
-        answer = ecs.run_task(
+    logger.info("Starting a bastion task (about a minute) ...")
+    with aws_errors("the bastion task"):
+        response = ecs.run_task(
             cluster=cluster,
             taskDefinition=outputs[StackOutput.BASTION_TASK],
             launchType="FARGATE",
@@ -123,27 +126,27 @@ def _task(account: Account, outputs: dict[StackOutput, str]) -> Iterator[Json]:
                 }
             },
         )
-    if failures := answer.get("failures"):
-        raise InfraError(f"the forwarding task: {failures[0].get('reason', 'not started')}")
-    name = answer["tasks"][0]["taskArn"]
+    if failures := response.get("failures"):
+        raise InfraError(f"the bastion task: {failures[0].get('reason', 'not started')}")
+    task_arn = response["tasks"][0]["taskArn"]
     try:
-        yield _wait_for_agent(ecs, cluster, name)
+        yield _wait_for_agent(ecs, cluster, task_arn)
     finally:
-        with errors("the forwarding task can't be stopped, and ends by itself after 8 hours"):
-            ecs.stop_task(cluster=cluster, task=name, reason="nobody forwards any more")
-        logger.info("Stopped the task")
+        with aws_errors("the bastion task can't be stopped, and exits by itself after 8 hours"):
+            ecs.stop_task(cluster=cluster, task=task_arn, reason="port forwarding ended")
+        logger.info("Stopped the bastion task")
 
 
-def _wait_for_agent(ecs: Any, cluster: str, name: str) -> Json:  # noqa: ANN401 - boto3's
-    """Return the task when Session Manager's agent in it is there."""
-    deadline, shown = time.monotonic() + START_SECONDS, ""
+def _wait_for_agent(ecs: Any, cluster: str, task_arn: str) -> Json:  # noqa: ANN401 - boto3's
+    """Wait for Session Manager's agent in a task; return the task."""
+    deadline, logged_status = time.monotonic() + TASK_START_SECONDS, ""
     while time.monotonic() < deadline:
-        with errors("the forwarding task"):
-            found = ecs.describe_tasks(cluster=cluster, tasks=[name])["tasks"]
-        task: Json = found[0] if found else {}  # not known everywhere in its first moments
+        with aws_errors("the bastion task"):
+            tasks = ecs.describe_tasks(cluster=cluster, tasks=[task_arn])["tasks"]
+        task: Json = tasks[0] if tasks else {}  # ECS is eventually consistent: missing at first
         status = task.get("lastStatus", "PROVISIONING")
         if status in {"DEPROVISIONING", "STOPPED"}:
-            raise InfraError(f"the forwarding task has ended: {task.get('stoppedReason')}")
+            raise InfraError(f"the bastion task stopped: {task.get('stoppedReason')}")
         agents = [
             agent.get("lastStatus")
             for container in task.get("containers", [])
@@ -151,15 +154,15 @@ def _wait_for_agent(ecs: Any, cluster: str, name: str) -> Json:  # noqa: ANN401 
         ]
         if status == "RUNNING" and agents == ["RUNNING"]:
             return task
-        if status != shown:
-            logger.info(f"  {status.lower()}")
-            shown = status
+        if status != logged_status:
+            logger.info("  %s", status.lower())
+            logged_status = status
         time.sleep(1)
-    raise InfraError(f"the forwarding task was not ready within {START_SECONDS} s")
+    raise InfraError(f"the bastion task was not ready within {TASK_START_SECONDS} s")
 
 
 def _session_request(scheme: str, host: str, task: Json, port: int) -> Json:
-    """Return what StartSession is asked, and the plugin told: which host, through which task."""
+    """Return StartSession's request, which the plugin receives as well: the task and the host."""
     cluster, _, task_id = task["taskArn"].rpartition("/")
     (container,) = task["containers"]
     return {
@@ -174,39 +177,41 @@ def _session_request(scheme: str, host: str, task: Json, port: int) -> Json:
 
 
 @contextmanager
-def _session(account: Account, request: Json) -> Iterator[tuple[list[str], str]]:
-    """Start a session; yield the plugin's command line, and what it takes from RESPONSE."""
+def _session(account: AwsAccount, request: Json) -> Iterator[tuple[list[str], str]]:
+    """Start a session; yield the plugin's arguments, and the value of RESPONSE_VARIABLE."""
     ssm = account.client("ssm")
-    with errors("Session Manager"):
+    with aws_errors("Session Manager"):
         session: Json = ssm.start_session(**request)
     try:
-        answer = {key: session[key] for key in ("SessionId", "TokenValue", "StreamUrl")}
-        yield _plugin_arguments(account, request), json.dumps(answer)
+        response = {key: session[key] for key in ("SessionId", "TokenValue", "StreamUrl")}
+        yield _plugin_arguments(account, request), json.dumps(response)
     finally:
         try:
             ssm.terminate_session(SessionId=session["SessionId"])
-        except (BotoCoreError, ClientError) as error:  # it ends with its task as well
-            logger.info(f"Session Manager: {error}")
+        except (BotoCoreError, ClientError) as error:  # stopping the task closes it as well
+            logger.info("Session Manager: %s", error)
 
 
-def _plugin_arguments(account: Account, request: Json) -> list[str]:
+def _plugin_arguments(account: AwsAccount, request: Json) -> list[str]:
     profile, endpoint = os.environ.get("AWS_PROFILE", ""), account.client("ssm").meta.endpoint_url
-    return [RESPONSE, account.stage.region, "StartSession", profile, json.dumps(request), endpoint]
+    region = account.stage.region
+    return [RESPONSE_VARIABLE, region, "StartSession", profile, json.dumps(request), endpoint]
 
 
 @contextmanager
-def _plugin(
+def _plugin_process(
     command: list[str], response: str
 ) -> Iterator[tuple["subprocess.Popen[bytes]", IO[str]]]:
-    """Run the plugin; yield its process, and what it says."""
+    """Run the plugin; yield its process and its output."""
+    logger.debug("Running %s", " ".join(command))
     with TemporaryFile("w+") as log:
         process = subprocess.Popen(
             command,
-            env={**os.environ, RESPONSE: response},
+            env={**os.environ, RESPONSE_VARIABLE: response},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C is for this process, which then ends that one
+            start_new_session=True,  # Ctrl-C is handled here, and the plugin is stopped on exit
         )
         try:
             yield process, log
@@ -215,26 +220,29 @@ def _plugin(
             process.wait()
 
 
-def _wait_for_answer(
+def _wait_for_response(
     pool: HTTPConnectionPool, process: "subprocess.Popen[bytes]", log: IO[str]
 ) -> None:
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while not _answers(pool):
+    deadline = time.monotonic() + RESPONSE_SECONDS
+    while not _is_healthy(pool):
         if process.poll() is not None:
-            _wait_for_end(process, log)
+            _wait_for_exit(process, log)
         if time.monotonic() > deadline:
-            raise InfraError("MLflow doesn't answer through the task: its log group says why")
+            raise InfraError(
+                f"MLflow does not respond through the forwarded port within {RESPONSE_SECONDS} s; "
+                "see its log group in CloudWatch"
+            )
         time.sleep(0.2)
 
 
-def _wait_for_end(process: "subprocess.Popen[bytes]", log: IO[str]) -> NoReturn:
+def _wait_for_exit(process: "subprocess.Popen[bytes]", log: IO[str]) -> NoReturn:
     process.wait()
     log.seek(0)
-    said = (log.read().strip().splitlines() or ["nothing was said"])[-1]
-    raise InfraError(f"the session has ended; {PLUGIN} says: {said}")
+    last_line = (log.read().strip().splitlines() or ["no output"])[-1]
+    raise InfraError(f"the session was closed; {PLUGIN}: {last_line}")
 
 
-def _answers(pool: HTTPConnectionPool) -> bool:
+def _is_healthy(pool: HTTPConnectionPool) -> bool:
     try:
         return pool.request("GET", "/health", timeout=2, retries=False).status == HTTPStatus.OK
     except HTTPError:

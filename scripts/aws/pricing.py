@@ -1,4 +1,4 @@
-"""What a template costs a month: each resource type has a price here, or is known to have none."""
+"""Monthly costs of CloudFormation templates: each resource type has a price here, or is free."""
 
 import tomllib
 from collections.abc import Callable, Mapping
@@ -10,47 +10,49 @@ from contract.errors import InfraError, SettingsError
 from contract.settings.stage import Stage
 
 Template = Mapping[str, Any]
+Properties = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of the bill."""
+class CostItem:
+    """The cost of one resource, or of one of its price components."""
 
-    what: str
-    """What kind of thing is paid."""
-    name: str
-    """Which one, by its logical id in the template."""
+    category: str
+    """What is charged, such as `NAT gateways`."""
+    resource: str
+    """The logical ID of the resource in the template."""
     quantity: float
     unit: str
     unit_price: float
+    """In US dollars."""
     assumption: str
 
     @property
-    def monthly(self) -> float:
-        """US dollars a month."""
+    def monthly_usd(self) -> float:
+        """The cost per month in US dollars."""
         return self.quantity * self.unit_price
 
 
-class Prices:
+class PriceList:
     """The file of prices and assumptions."""
 
     def __init__(self, file: Path) -> None:
-        """Read it.
+        """Load the file.
 
         Raises:
-            SettingsError: It is missing or no TOML.
+            SettingsError: The file is missing or not valid TOML.
         """
         try:
-            self._content = tomllib.loads(file.read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"{file.name}: can't be read: {error}") from None
+            self._content = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"{file.name}: can't be loaded: {error}") from None
         self._name = file.name
 
-    def __call__(self, table: str, key: str) -> float:
+    def get(self, table: str, key: str) -> float:
         """Return a price or an assumption.
 
         Raises:
-            SettingsError: It isn't in the file.
+            SettingsError: The file lacks it.
         """
         try:
             return float(self._content[table][key])
@@ -58,180 +60,183 @@ class Prices:
             raise SettingsError(f"{self._name}: {table}.{key!r} is missing") from None
 
     @property
-    def about(self) -> str:
-        """Where and when they were so."""
+    def description(self) -> str:
+        """The region and the date of the prices."""
         return f"{self._content.get('region', '?')}, {self._content.get('as_of', '?')}"
 
 
 @dataclass(frozen=True)
-class Bill:
-    """What the resources of a template are priced with."""
+class CostCalculator:
+    """Calculates the cost items of a template's resources."""
 
-    prices: Prices
-    stage: Stage
+    prices: PriceList
     template: Template
 
     @property
     def hours(self) -> float:
-        """Of a month."""
-        return self.prices("assumed", "hours")
+        """The hours of a month."""
+        return self.prices.get("assumptions", "hours")
 
-    def hourly(
-        self, what: str, name: str, key: str, count: float = 1, why: str = "all month"
-    ) -> Line:
-        """Return a line of something that is there all month."""
-        return Line(what, name, count * self.hours, "hours", self.prices("hour", key), why)
+    def by_hour(
+        self, category: str, resource: str, key: str, count: float = 1, why: str = "all month"
+    ) -> CostItem:
+        """Return the cost of something that runs all month and is charged by the hour."""
+        price = self.prices.get("hourly", key)
+        return CostItem(category, resource, count * self.hours, "hours", price, why)
 
-    def monthly(
-        self, what: str, name: str, key: str, count: float = 1, why: str = "all month"
-    ) -> Line:
-        """Return a line of something that is paid by the month."""
-        return Line(what, name, count, "months", self.prices("month", key), why)
+    def by_month(
+        self, category: str, resource: str, key: str, count: float = 1, why: str = "all month"
+    ) -> CostItem:
+        """Return the cost of something that is charged by the month."""
+        price = self.prices.get("monthly", key)
+        return CostItem(category, resource, count, "months", price, why)
 
-    def stored(self, what: str, name: str, key: str) -> Line:
-        """Return a line of gigabytes that are kept."""
-        size = self.prices("assumed", key)
-        return Line(what, name, size, "GB", self.prices("month", key), f"{size:g} GB in each")
+    def storage(self, category: str, resource: str, key: str) -> CostItem:
+        """Return the cost of stored gigabytes."""
+        size, price = self.prices.get("assumptions", key), self.prices.get("monthly", key)
+        return CostItem(category, resource, size, "GB", price, f"{size:g} GB in each")
 
-    def moved(self, what: str, name: str, key: str, size: float) -> Line:
-        """Return a line of gigabytes that go through."""
-        return Line(what, name, size, "GB", self.prices("gb", key), f"{size:g} GB through each")
-
-
-Pricing = Callable[[Bill, str, Mapping[str, Any]], list[Line]]
-
-
-def _key(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
-    return [bill.monthly("Keys", name, "key")]
+    def traffic(self, category: str, resource: str, key: str, size: float) -> CostItem:
+        """Return the cost of transferred gigabytes."""
+        price = self.prices.get("per_gb", key)
+        return CostItem(category, resource, size, "GB", price, f"{size:g} GB through each")
 
 
-def _secret(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
-    return [bill.monthly("Secrets", name, "secret")]
+Pricer = Callable[[CostCalculator, str, Properties], list[CostItem]]
 
 
-def _bucket(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
-    return [bill.stored("Buckets", name, "bucket_gb")]
+def _key(costs: CostCalculator, name: str, _: Properties) -> list[CostItem]:
+    return [costs.by_month("Keys", name, "key")]
 
 
-def _repository(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
-    return [bill.stored("Images", name, "repository_gb")]
+def _secret(costs: CostCalculator, name: str, _: Properties) -> list[CostItem]:
+    return [costs.by_month("Secrets", name, "secret")]
 
 
-def _log_group(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
-    return [bill.moved("Logs", name, "log", bill.prices("assumed", "log_gb"))]
+def _bucket(costs: CostCalculator, name: str, _: Properties) -> list[CostItem]:
+    return [costs.storage("Buckets", name, "bucket_gb")]
 
 
-def _flow_log(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
-    return [bill.moved("Flow logs", name, "flow_log", bill.prices("assumed", "flow_log_gb"))]
+def _repository(costs: CostCalculator, name: str, _: Properties) -> list[CostItem]:
+    return [costs.storage("Images", name, "repository_gb")]
 
 
-def _nat_gateway(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
-    size = bill.prices("assumed", "egress_gb")
+def _log_group(costs: CostCalculator, name: str, _: Properties) -> list[CostItem]:
+    return [costs.traffic("Logs", name, "log", costs.prices.get("assumptions", "log_gb"))]
+
+
+def _flow_log(costs: CostCalculator, name: str, _: Properties) -> list[CostItem]:
+    size = costs.prices.get("assumptions", "flow_log_gb")
+    return [costs.traffic("Flow logs", name, "flow_log", size)]
+
+
+def _nat_gateway(costs: CostCalculator, name: str, _: Properties) -> list[CostItem]:
+    size = costs.prices.get("assumptions", "egress_gb")
     return [
-        bill.hourly("NAT gateways", name, "nat_gateway"),
-        bill.moved("Traffic out", name, "nat_gateway", size),
+        costs.by_hour("NAT gateways", name, "nat_gateway"),
+        costs.traffic("NAT gateway traffic", name, "nat_gateway", size),
     ]
 
 
-def _address(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
-    return [bill.hourly("Public addresses", name, "public_address")]
+def _public_address(costs: CostCalculator, name: str, _: Properties) -> list[CostItem]:
+    return [costs.by_hour("Public addresses", name, "public_address")]
 
 
-def _endpoint(bill: Bill, name: str, wish: Mapping[str, Any]) -> list[Line]:
-    if wish.get("VpcEndpointType") != "Interface":
-        return []  # a gateway: free
-    zones, size = len(wish["SubnetIds"]), bill.prices("assumed", "egress_gb")
+def _vpc_endpoint(costs: CostCalculator, name: str, properties: Properties) -> list[CostItem]:
+    if properties.get("VpcEndpointType") != "Interface":
+        return []  # gateway endpoints are free
+    zones, size = len(properties["SubnetIds"]), costs.prices.get("assumptions", "egress_gb")
+    why = f"in {zones} zone(s)"
     return [
-        bill.hourly(
-            "Endpoints of services", name, "interface_endpoint", zones, f"in {zones} zone(s)"
-        ),
-        bill.moved("Traffic to services", name, "interface_endpoint", size),
+        costs.by_hour("VPC endpoints", name, "interface_endpoint", zones, why),
+        costs.traffic("VPC endpoint traffic", name, "interface_endpoint", size),
     ]
 
 
-def _load_balancer(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
-    units = bill.prices("assumed", "load_balancer_units")
+def _load_balancer(costs: CostCalculator, name: str, _: Properties) -> list[CostItem]:
+    units = costs.prices.get("assumptions", "load_balancer_units")
+    why = f"{units:g} on average"
     return [
-        bill.hourly("Load balancer", name, "load_balancer"),
-        bill.hourly(
-            "Load balancer units", name, "load_balancer_unit", units, f"{units:g} on average"
-        ),
+        costs.by_hour("Load balancer", name, "load_balancer"),
+        costs.by_hour("Load balancer units", name, "load_balancer_unit", units, why),
     ]
 
 
-def _service(bill: Bill, name: str, wish: Mapping[str, Any]) -> list[Line]:
-    # Zero before there is an image, and this many from then on.
-    tasks = wish["DesiredCount"]["Fn::If"][1]
-    task = bill.template["Resources"][wish["TaskDefinition"]["Ref"]]["Properties"]
-    spot = any("SPOT" in one["CapacityProvider"] for one in wish["CapacityProviderStrategy"])
-    kind, why = ("fargate_spot", "spot") if spot else ("fargate", "on demand")
-    cpus, size = float(task["Cpu"]) / 1024, float(task["Memory"]) / 1024
+def _service(costs: CostCalculator, name: str, properties: Properties) -> list[CostItem]:
+    # The template's condition starts no task before the first image, and this many afterwards.
+    count = properties["DesiredCount"]["Fn::If"][1]
+    task_definition = costs.template["Resources"][properties["TaskDefinition"]["Ref"]]
+    task = task_definition["Properties"]
+    providers = properties["CapacityProviderStrategy"]
+    spot = any("SPOT" in provider["CapacityProvider"] for provider in providers)
+    key, plan = ("fargate_spot", "spot") if spot else ("fargate", "on demand")
+    vcpus, memory_gb = float(task["Cpu"]) / 1024, float(task["Memory"]) / 1024
+    why = f"{count} x {{:g}}, {plan}".format
     return [
-        bill.hourly(
-            "Tasks of MLflow, vCPU",
-            name,
-            f"{kind}_vcpu",
-            tasks * cpus,
-            f"{tasks} x {cpus:g}, {why}",
-        ),
-        bill.hourly(
-            "Tasks of MLflow, GB", name, f"{kind}_gb", tasks * size, f"{tasks} x {size:g}, {why}"
-        ),
+        costs.by_hour("MLflow vCPUs", name, f"{key}_vcpu", count * vcpus, why(vcpus)),
+        costs.by_hour("MLflow memory, GB", name, f"{key}_gb", count * memory_gb, why(memory_gb)),
     ]
 
 
-def _task(bill: Bill, name: str, wish: Mapping[str, Any]) -> list[Line]:
-    if not wish["Family"].endswith("-forward"):
-        return []  # its service runs it
-    hours = bill.prices("assumed", "forwarding_hours")
+def _task_definition(costs: CostCalculator, name: str, task: Properties) -> list[CostItem]:
+    if any(
+        resource["Type"] == "AWS::ECS::Service"
+        and resource["Properties"]["TaskDefinition"] == {"Ref": name}
+        for resource in costs.template["Resources"].values()
+    ):
+        return []  # priced with its service
+    hours = costs.prices.get("assumptions", "bastion_hours")
     price = (
-        bill.prices("hour", "fargate_vcpu") * float(wish["Cpu"])
-        + bill.prices("hour", "fargate_gb") * float(wish["Memory"])
+        costs.prices.get("hourly", "fargate_vcpu") * float(task["Cpu"])
+        + costs.prices.get("hourly", "fargate_gb") * float(task["Memory"])
     ) / 1024
-    return [Line("Task of make ui", name, hours, "hours", price, "while somebody looks at MLflow")]
+    return [CostItem("Bastion task", name, hours, "hours", price, "during make ui TARGET=aws")]
 
 
-def _database(bill: Bill, name: str, wish: Mapping[str, Any]) -> list[Line]:
-    kind = wish["DBInstanceClass"].removeprefix("db.")
-    count = 2 if wish["MultiAZ"] else 1
-    why = "with a standby" if wish["MultiAZ"] else "in one zone"
-    size = float(wish["AllocatedStorage"]) * count
-    hour = bill.prices("database_hour", kind)
+def _database(costs: CostCalculator, name: str, properties: Properties) -> list[CostItem]:
+    instance_class = properties["DBInstanceClass"].removeprefix("db.")
+    multi_az = properties["MultiAZ"]
+    count, why = (2, "with a standby") if multi_az else (1, "in one zone")
+    size = float(properties["AllocatedStorage"]) * count
+    hourly = costs.prices.get("database_hourly", instance_class)
+    monthly = costs.prices.get("monthly", "database_gb")
     return [
-        Line("Database", name, count * bill.hours, "hours", hour, f"{kind}, {why}"),
-        Line("Database disk, GB", name, size, "GB", bill.prices("month", "database_gb"), why),
+        CostItem(
+            "Database", name, count * costs.hours, "hours", hourly, f"{instance_class}, {why}"
+        ),
+        CostItem("Database storage", name, size, "GB", monthly, why),
     ]
 
 
-def _alarm(bill: Bill, name: str, wish: Mapping[str, Any]) -> list[Line]:
-    metrics = sum("MetricStat" in one for one in wish.get("Metrics", [])) or 1
-    return [bill.monthly("Alarms, metrics", name, "alarm_metric", metrics, f"{metrics} metric(s)")]
+def _alarm(costs: CostCalculator, name: str, properties: Properties) -> list[CostItem]:
+    count = sum("MetricStat" in metric for metric in properties.get("Metrics", [])) or 1
+    return [costs.by_month("Alarm metrics", name, "alarm_metric", count, f"{count} metric(s)")]
 
 
-def _dashboard(bill: Bill, name: str, _: Mapping[str, Any]) -> list[Line]:
-    return [bill.monthly("Dashboard", name, "dashboard")]
+def _dashboard(costs: CostCalculator, name: str, _: Properties) -> list[CostItem]:
+    return [costs.by_month("Dashboard", name, "dashboard")]
 
 
-def _cluster(bill: Bill, name: str, wish: Mapping[str, Any]) -> list[Line]:
-    settings = {one["Name"]: one["Value"] for one in wish.get("ClusterSettings", [])}
+def _cluster(costs: CostCalculator, name: str, properties: Properties) -> list[CostItem]:
+    settings = {one["Name"]: one["Value"] for one in properties.get("ClusterSettings", [])}
     if settings.get("containerInsights") != "enabled":
         return []
-    count = bill.prices("assumed", "insights_metrics")
+    count = costs.prices.get("assumptions", "insights_metrics")
     why = f"{count:g} metrics of a cluster with one service"
-    return [bill.monthly("Container Insights, metrics", name, "metric", count, why)]
+    return [costs.by_month("Container Insights metrics", name, "metric", count, why)]
 
 
-PRICED: dict[str, Pricing] = {
+PRICED: dict[str, Pricer] = {
     "AWS::CloudWatch::Alarm": _alarm,
     "AWS::CloudWatch::Dashboard": _dashboard,
-    "AWS::EC2::EIP": _address,
+    "AWS::EC2::EIP": _public_address,
     "AWS::EC2::FlowLog": _flow_log,
     "AWS::EC2::NatGateway": _nat_gateway,
-    "AWS::EC2::VPCEndpoint": _endpoint,
+    "AWS::EC2::VPCEndpoint": _vpc_endpoint,
     "AWS::ECR::Repository": _repository,
     "AWS::ECS::Cluster": _cluster,
     "AWS::ECS::Service": _service,
-    "AWS::ECS::TaskDefinition": _task,
+    "AWS::ECS::TaskDefinition": _task_definition,
     "AWS::ElasticLoadBalancingV2::LoadBalancer": _load_balancer,
     "AWS::KMS::Key": _key,
     "AWS::Logs::LogGroup": _log_group,
@@ -240,9 +245,9 @@ PRICED: dict[str, Pricing] = {
     "AWS::SecretsManager::Secret": _secret,
 }
 FREE = {
-    "AWS::ApplicationAutoScaling::ScalableTarget": "what it starts is paid",
-    "AWS::ApplicationAutoScaling::ScalingPolicy": "what it starts is paid",
-    "AWS::Budgets::Budget": "one that only tells",
+    "AWS::ApplicationAutoScaling::ScalableTarget": "the tasks that it starts are charged",
+    "AWS::ApplicationAutoScaling::ScalingPolicy": "the tasks that it starts are charged",
+    "AWS::Budgets::Budget": "free without budget actions",
     "AWS::EC2::InternetGateway": "free",
     "AWS::EC2::Route": "free",
     "AWS::EC2::RouteTable": "free",
@@ -253,50 +258,61 @@ FREE = {
     "AWS::EC2::SubnetRouteTableAssociation": "free",
     "AWS::EC2::VPC": "free",
     "AWS::EC2::VPCGatewayAttachment": "free",
-    "AWS::ECS::ClusterCapacityProviderAssociations": "its tasks are paid",
-    "AWS::ElasticLoadBalancingV2::Listener": "of a load balancer, which is paid",
-    "AWS::ElasticLoadBalancingV2::TargetGroup": "of a load balancer, which is paid",
-    "AWS::Events::Rule": "AWS's own events",
+    "AWS::ECS::ClusterCapacityProviderAssociations": "the tasks are charged",
+    "AWS::ElasticLoadBalancingV2::Listener": "the load balancer is charged",
+    "AWS::ElasticLoadBalancingV2::TargetGroup": "the load balancer is charged",
+    "AWS::Events::Rule": "free for events of AWS services",
     "AWS::IAM::Role": "free",
-    "AWS::KMS::Alias": "of a key, which is paid",
+    "AWS::KMS::Alias": "the key is charged",
     "AWS::RDS::DBParameterGroup": "free",
     "AWS::RDS::DBSubnetGroup": "free",
     "AWS::S3::BucketPolicy": "free",
-    "AWS::SNS::Subscription": "the first 1,000 mails a month",
-    "AWS::SNS::Topic": "the first million calls a month",
+    "AWS::SNS::Subscription": "the first 1,000 emails per month are free",
+    "AWS::SNS::Topic": "the first million requests per month are free",
     "AWS::SNS::TopicPolicy": "free",
-    "AWS::SSM::Parameter": "a standard one",
+    "AWS::SSM::Parameter": "standard parameters are free",
 }
 
 
-def price_template(template: Template, stage: Stage, prices: Prices) -> list[Line]:
-    """Return what a template's resources cost a month.
+def price_template(template: Template, prices: PriceList) -> list[CostItem]:
+    """Return the monthly costs of a template's resources.
 
     Raises:
-        InfraError: A resource type is neither known to cost something nor to be free.
+        InfraError: A resource type is listed neither as priced nor as free.
     """
-    bill, lines = Bill(prices, stage, template), []
+    costs, items = CostCalculator(prices, template), []
     for name, resource in template["Resources"].items():
-        kind = resource["Type"]
-        if pricing := PRICED.get(kind):
-            lines += pricing(bill, name, resource.get("Properties", {}))
-        elif kind not in FREE:
-            raise InfraError(f"scripts/aws/pricing.py knows no price of {kind} ({name})")
-    return lines
+        resource_type = resource["Type"]
+        if pricer := PRICED.get(resource_type):
+            items += pricer(costs, name, resource.get("Properties", {}))
+        elif resource_type not in FREE:
+            raise InfraError(
+                f"no price of {resource_type} ({name}); add it to scripts/aws/pricing.py"
+            )
+    return items
 
 
-def price_later(stage: Stage, prices: Prices) -> list[Line]:
-    """Return what `make deploy-endpoint` and trainings add to it."""
-    hours, training = prices("assumed", "hours"), prices("assumed", "training_hours")
-    served, trained = stage.endpoint_instance_type, stage.training_instance_type
+def price_workloads(stage: Stage, prices: PriceList) -> list[CostItem]:
+    """Return the monthly costs of a stage's endpoint and training jobs."""
+    hours = prices.get("assumptions", "hours")
+    training_hours = prices.get("assumptions", "training_hours")
+    count, instance = stage.endpoint_instance_count, stage.endpoint_instance_type
+    training_instance = stage.training_instance_type
     return [
-        Line(
+        CostItem(
             "Endpoint",
             stage.endpoint,
-            hours * stage.endpoint_instance_count,
+            hours * count,
             "hours",
-            prices("instance_hour", served),
-            f"{stage.endpoint_instance_count} x {served}, once it is deployed",
+            prices.get("instance_hourly", instance),
+            f"{count} x {instance}, once deployed",
         ),
-        Line("Training jobs", "", training, "hours", prices("instance_hour", trained), trained),
+        CostItem(
+            "Training jobs",
+            "",
+            training_hours,
+            "hours",
+            prices.get("instance_hourly", training_instance),
+            training_instance,
+        ),
     ]

@@ -1,1 +1,1 @@
-"""What the commands that act on this machine share: the local MLflow server."""
+"""What commands on this machine share: the local MLflow server and the container images."""

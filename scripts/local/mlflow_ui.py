@@ -1,70 +1,55 @@
-"""The MLflow UI in the background, as `make pipeline` starts it and `make teardown` stops it."""
-
-import time
-from pathlib import Path
+"""The MLflow UI in the background: `make pipeline` starts it, `make teardown` stops it."""
 
 import psutil
 
-from contract.errors import TrackingError
 from contract.settings.loader import Settings
 from endpoints import processes
-from endpoints.ports import HOST
 from scripts.local.mlflow_server import (
-    answers,
     require_free_port,
+    server_address,
     server_command,
     server_environment,
+    wait_until_healthy,
 )
-
-START_SECONDS = 60
 
 
 class MlflowUi:
-    """The one MLflow server that runs in the background over the settings' local store."""
+    """The one MLflow server that runs in the background on the settings' local store."""
 
     def __init__(self, settings: Settings) -> None:
-        """Name the server's folder; no process is looked for yet."""
+        """Store the folder that identifies the server; no process is searched for yet."""
         self._settings = settings
-        self._folder: Path = settings.root / ".local" / "ui"
+        self._folder = settings.root / ".local" / "ui"
+        self._log = self._folder / "log"
 
     def start(self, port: int) -> str:
-        """Start it where it isn't running; return its address, where it answers in some seconds.
+        """Start the server unless it runs; return its address, without waiting for it.
 
         Raises:
-            TrackingError: Another program has the port.
+            StackError: Another program uses the port.
         """
         for process in self._find():
             command = process.cmdline()
             if "--port" in command:
-                return f"http://{HOST}:{command[command.index('--port') + 1]}"
+                return server_address(int(command[command.index("--port") + 1]))
         require_free_port(port)
-        processes.start(
-            server_command(self._settings, port),
-            self._folder,
-            self._folder / "log",
-            server_environment(),
-        )
-        return f"http://{HOST}:{port}"
+        command = server_command(self._settings, port)
+        processes.start(command, self._folder, self._log, server_environment())
+        return server_address(port)
 
     def wait(self, address: str) -> None:
-        """Return when it answers.
+        """Wait until the server responds.
 
         Raises:
-            TrackingError: It doesn't start.
+            TrackingError: It did not start.
         """
-        deadline = time.monotonic() + START_SECONDS
-        while not answers(address):
-            if not self._find() or time.monotonic() > deadline:
-                raise TrackingError(
-                    f"the MLflow UI at {address} did not start; see {self._folder}/log"
-                )
-            time.sleep(0.1)
+        wait_until_healthy(address, lambda: bool(self._find()), self._log)
 
     def stop(self) -> bool:
-        """Stop it; return whether it was running."""
+        """Stop the server; return whether it was running."""
         found = self._find()
         processes.stop(found)
         return bool(found)
 
     def _find(self) -> list[psutil.Process]:
-        return processes.find(self._folder)
+        return processes.find_by_folder(self._folder)

@@ -1,1 +1,1 @@
-"""The commands that act on the CloudFormation stacks of a stage."""
+"""The commands for the CloudFormation stacks of a stage."""

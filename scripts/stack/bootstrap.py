@@ -1,32 +1,32 @@
-"""Prepare an account and region for the CDK, once: `make bootstrap`."""
+"""Prepare an AWS account and region for the CDK, once: `make bootstrap`."""
 
 import logging
 
 from contract.settings.loader import load_settings
 from scripts.aws import cdk
-from scripts.aws.account import Account, errors
+from scripts.aws.account import AwsAccount, aws_errors
 from scripts.console import main
 
 logger = logging.getLogger(__name__)
 
 
 def command() -> None:
-    """Prepare an account and region for the CDK: a bucket and roles of its own."""
+    """Create what the CDK needs in an account and region: its bucket and roles."""
     stage = load_settings().get_stage()
-    account = Account(stage)
-    logger.info(f"Preparing account {account.number} in {stage.region} for the CDK")
-    _let_ecs_act(account)
-    # Without a repository's or the bucket's name of our own, as any other CDK app expects them.
-    cdk.run(["bootstrap", f"aws://{account.number}/{stage.region}"], stage)
+    account = AwsAccount(stage)
+    logger.info("Bootstrapping account %s in %s", account.account_id, stage.region)
+    _create_ecs_role(account)
+    cdk.bootstrap(stage, account.account_id)
 
 
-def _let_ecs_act(account: Account) -> None:
-    """Make the role that ECS acts as, which an account gets with its first cluster.
+def _create_ecs_role(account: AwsAccount) -> None:
+    """Create the service-linked role of ECS.
 
-    That is too late for what is made right after the cluster, and fails without it.
+    AWS creates it with an account's first cluster. That is too late for the resources that
+    CloudFormation creates right after the cluster: they fail without it.
     """
     iam = account.client("iam")
-    with errors("the role of ECS"):
+    with aws_errors("the service-linked role of ECS"):
         try:
             iam.create_service_linked_role(AWSServiceName="ecs.amazonaws.com")
         except iam.exceptions.InvalidInputException as error:

@@ -6,80 +6,82 @@ from typing import Annotated
 import typer
 
 from contract.errors import StackError
-from contract.names import (
-    NO_IMAGE,
-    Image,
-    StackName,
-    StackOutput,
-    image_digest_parameter,
-    stack_name,
-)
+from contract.names import NO_IMAGE, Image, StackName, StackOutput, stack_name
 from contract.settings.loader import load_settings
-from contract.settings.stage import Stage
 from endpoints.container_engine import find_engine
-from scripts import build_and_push
 from scripts.aws import cdk
-from scripts.aws.account import Account, errors
+from scripts.aws.account import AwsAccount
+from scripts.aws.ecr import build_and_push
+from scripts.aws.stage_cost import monthly_cost
 from scripts.console import main
-from scripts.stack.cost import monthly_cost
+from scripts.options import YesOption
 
 logger = logging.getLogger(__name__)
 
 
 def command(
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
-    images: Annotated[bool, typer.Option(help="Build and push the tracking image.")] = True,
+    yes: YesOption = False,
+    images: Annotated[bool, typer.Option(help="Build and push MLflow's image.")] = True,
 ) -> None:
-    """Deploy a stage: what stays, then the image of MLflow, then MLflow and what watches.
+    """Deploy a stage: the base stack, MLflow's image, then the MLflow and monitoring stacks.
 
-    It shows what it will change and what that costs a month, and asks.
+    The command first shows the changes and the monthly cost, and asks for confirmation.
     """
     stage = load_settings().get_stage()
-    account = Account(stage)
-    folder = cdk.synthesise(stage)
-    cdk.run(["diff", "--all", "--app", str(folder), "--method", "template"], stage)
+    account = AwsAccount(stage)
+    assembly = cdk.synthesize(stage)
+    cdk.diff(stage)
     logger.info(
-        f"\nStage {stage.name} in account {account.number}, {stage.region}: about "
-        f"{monthly_cost(stage, folder):,.0f} USD a month (make cost tells what for)"
+        "\nStage %s in account %s, %s: about %s USD per month (make cost lists the items)",
+        stage.name,
+        account.account_id,
+        stage.region,
+        f"{monthly_cost(stage, assembly):,.0f}",
     )
-    if not yes and not typer.confirm("Deploy it?", err=True):
+    if not yes and not typer.confirm("Deploy these changes?", err=True):
         logger.info("Nothing was changed")
         return
-    before = account.tracking_image()
-    cdk.deploy(stage, [StackName.BASE])
-    if account.tracking_image() == NO_IMAGE != before:
-        _tell_image(stage, account, before)  # a change of the parameter itself has reset it
+    _deploy_base(account)
     if images:
-        _push_tracking_image(stage, account)
+        _push_mlflow_image(account)
     cdk.deploy(stage, [StackName.MLFLOW, StackName.MONITORING])
-    _tell(stage, account)
+    _print_summary(account)
 
 
-def _push_tracking_image(stage: Stage, account: Account) -> None:
-    """Make the image known to the tracking stack; without an engine it stays as it is."""
+def _deploy_base(account: AwsAccount) -> None:
+    """Deploy the base stack; keep the digest of MLflow's image in its parameter.
+
+    CloudFormation resets the parameter to NO_IMAGE when its definition changes.
+    """
+    digest = account.mlflow_image_digest()
+    cdk.deploy(account.stage, [StackName.BASE])
+    if account.mlflow_image_digest() == NO_IMAGE != digest:
+        account.put_mlflow_image_digest(digest)
+
+
+def _push_mlflow_image(account: AwsAccount) -> None:
+    """Push MLflow's image for the MLflow stack; without a container engine, skip it."""
     try:
         engine = find_engine()
     except StackError as error:
-        logger.info(
-            f"No image of MLflow is pushed: {error}; it runs the one that was pushed last, if any"
-        )
+        logger.warning("%s; MLflow's image is not pushed, and the previous one stays", error)
         return
-    _tell_image(stage, account, build_and_push.push(engine, account, Image.MLFLOW))
+    uri = build_and_push(engine, account, Image.MLFLOW)
+    account.put_mlflow_image_digest(uri.partition("@")[2])
 
 
-def _tell_image(stage: Stage, account: Account, digest: str) -> None:
-    with errors("the image's parameter"):
-        account.client("ssm").put_parameter(
-            Name=image_digest_parameter(stage), Value=digest, Type="String", Overwrite=True
-        )
-
-
-def _tell(stage: Stage, account: Account) -> None:
-    base, tracking = account.outputs(StackName.BASE), account.outputs(StackName.MLFLOW)
-    logger.info(f"\nDeployed  {', '.join(stack_name(stage, part) for part in StackName)}")
-    logger.info(f"Artifacts s3://{base[StackOutput.ARTIFACT_BUCKET]}")
-    logger.info(f"MLflow    {tracking[StackOutput.MLFLOW_URI]}, inside the network alone")
-    logger.info("To take it all back: make destroy")
+def _print_summary(account: AwsAccount) -> None:
+    base, mlflow = account.outputs(StackName.BASE), account.outputs(StackName.MLFLOW)
+    stacks = ", ".join(stack_name(account.stage, stack) for stack in StackName)
+    lines = [
+        ("Deployed", stacks),
+        ("Artifacts", f"s3://{base[StackOutput.ARTIFACT_BUCKET]}"),
+        ("MLflow", f"{mlflow[StackOutput.MLFLOW_URI]} inside the VPC; make ui TARGET=aws opens it"),
+        ("To remove", "make destroy"),
+    ]
+    print()
+    for name, text in lines:
+        print(f"{name:<11}{text}")
 
 
 if __name__ == "__main__":

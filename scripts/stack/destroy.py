@@ -1,140 +1,89 @@
-"""Take a stage back: `make destroy`."""
+"""Delete a stage: `make destroy`."""
 
 import logging
-from collections.abc import Iterator
-from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import ClientError
 
 from contract.errors import InfraError
-from contract.names import BASTION_STARTED_BY, StackName, StackOutput, stack_name
+from contract.names import BASTION_STARTED_BY, StackName, StackOutput
 from contract.settings.loader import load_settings
 from scripts.aws import cdk
-from scripts.aws.account import Account, errors
+from scripts.aws.account import AwsAccount, StackNotDeployedError, aws_errors
+from scripts.aws.buckets import disable_access_logging, empty_bucket
 from scripts.console import main
+from scripts.options import YesOption
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 1000
-"""Objects that S3 deletes by one call."""
+Outputs = dict[StackOutput, str]
 
 
-def command(
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask for the stage's name.")] = False,
-) -> None:
-    """Delete a stage's stacks and all that they keep: releases, runs, images and their logs.
+def command(yes: YesOption = False) -> None:
+    """Delete a stage's stacks and all of their data: releases, runs, images and logs.
 
-    A production stage is refused: its stacks are protected, and its data is to stay.
+    Production stages are refused: their stacks are protected, and their data must stay.
     """
     stage = load_settings().get_stage()
-    account = Account(stage)
+    account = AwsAccount(stage)
     if stage.production:
         raise InfraError(
             f"{stage.name} is a production stage: its stacks are protected and its data stays; "
-            "docs/operations.md tells how one is taken down by hand"
+            "docs/operations.md describes how to delete one by hand"
         )
     logger.info(
-        f"This deletes {stage.prefix} in account {account.number}, {stage.region}, with all data"
+        "This deletes %s in account %s, %s, with all of its data",
+        stage.prefix,
+        account.account_id,
+        stage.region,
     )
-    if not yes and typer.prompt("Type the stage's name to go on", err=True) != stage.name:
+    if not yes and typer.prompt("Type the stage's name to confirm", err=True) != stage.name:
         logger.info("Nothing was deleted")
         return
-    cdk.synthesise(stage)
-    _stop_forwarding(account)
+    cdk.synthesize(stage)
+    _stop_bastion_tasks(account)
     base = _outputs(account, StackName.BASE)
-    # What watches and what runs go first: they would write into what is emptied.
-    _destroy(account, StackName.MONITORING, StackName.MLFLOW)
-    _take_base_back(account, base)
+    # Monitoring and MLflow are deleted first: both write to the buckets that are emptied next.
+    cdk.destroy(stage, [StackName.MONITORING, StackName.MLFLOW])
+    _destroy_base(account, base)
     logger.info(
-        f"Deleted {stage.prefix}; its keys can be had back for some days, then they are gone too"
+        "Deleted %s; its KMS keys can be restored until their waiting period ends", stage.prefix
     )
 
 
-def _take_base_back(account: Account, base: dict[StackOutput, str]) -> None:
-    if StackOutput.ARTIFACT_BUCKET in base:
-        with errors(base[StackOutput.ARTIFACT_BUCKET]):
-            _stop_logging(account, base[StackOutput.ARTIFACT_BUCKET])
+def _destroy_base(account: AwsAccount, base: Outputs) -> None:
+    if bucket := base.get(StackOutput.ARTIFACT_BUCKET):
+        disable_access_logging(account, bucket)
     try:
         _empty_and_destroy(account, base)
-    except InfraError:
-        logger.info("Once more: AWS delivers logs some time after what they tell of")
-        _empty_and_destroy(account, base)
-
-
-def _outputs(account: Account, part: StackName) -> dict[StackOutput, str]:
-    """Return what a stack tells; nothing where it is gone, so that a second call goes on."""
-    try:
-        return account.outputs(part)
     except InfraError as error:
-        if "isn't deployed" not in str(error):
-            raise
+        logger.warning("%s; trying once more: AWS delivers logs with a delay", error)
+        _empty_and_destroy(account, base)
+
+
+def _empty_and_destroy(account: AwsAccount, base: Outputs) -> None:
+    for output in (StackOutput.ARTIFACT_BUCKET, StackOutput.LOG_BUCKET):
+        if bucket := base.get(output):
+            empty_bucket(account, bucket)
+    cdk.destroy(account.stage, [StackName.BASE])
+
+
+def _outputs(account: AwsAccount, stack: StackName) -> Outputs:
+    """Return a stack's outputs; none where it was deleted already, so that a retry continues."""
+    try:
+        return account.outputs(stack)
+    except StackNotDeployedError:
         return {}
 
 
-def _stop_forwarding(account: Account) -> None:
-    """Stop what somebody may still look at MLflow through: its cluster can't go before."""
-    tracking = _outputs(account, StackName.MLFLOW)
-    if cluster := tracking.get(StackOutput.MLFLOW_CLUSTER):
-        ecs = account.client("ecs")
-        with errors("the forwarding task"):
-            for task in ecs.list_tasks(cluster=cluster, startedBy=BASTION_STARTED_BY)["taskArns"]:
-                ecs.stop_task(cluster=cluster, task=task, reason="the stage is taken back")
-
-
-def _stop_logging(account: Account, bucket: str) -> None:
-    """Let the emptying of the bucket not be logged itself."""
-    s3 = account.client("s3")
-    try:
-        s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "NoSuchBucket":
-            raise
-
-
-def _empty_and_destroy(account: Account, base: dict[StackOutput, str]) -> None:
-    for output in (StackOutput.ARTIFACT_BUCKET, StackOutput.LOG_BUCKET):
-        if output in base:
-            _empty_bucket(account, base[output])
-    _destroy(account, StackName.BASE)
-
-
-def _destroy(account: Account, *parts: StackName) -> None:
-    names = [stack_name(account.stage, part) for part in parts]
-    options = ["--force", "--exclusively", "--app", str(cdk.ASSEMBLY)]
-    cdk.run(["destroy", *names, *options], account.stage)
-
-
-def _empty_bucket(account: Account, name: str) -> None:
-    s3, deleted = account.client("s3"), 0
-    with errors(name):
-        try:
-            for some in _chunks(_versions(s3, name)):
-                answer = s3.delete_objects(Bucket=name, Delete={"Objects": some, "Quiet": True})
-                if failed := answer.get("Errors"):
-                    raise InfraError(f"{name}: {failed[0]['Key']}: {failed[0]['Message']}")
-                deleted += len(some)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchBucket":
-                raise
-    logger.info(f"Emptied {name} ({deleted} versions of objects)")
-
-
-def _versions(s3: Any, name: str) -> Iterator[dict[str, str]]:  # noqa: ANN401 - boto3's
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=name):
-        for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-            yield {"Key": one["Key"], "VersionId": one["VersionId"]}
-
-
-def _chunks(found: Iterator[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
-    some: list[dict[str, str]] = []
-    for one in found:
-        some.append(one)
-        if len(some) == AT_ONCE:
-            yield some
-            some = []
-    if some:
-        yield some
+def _stop_bastion_tasks(account: AwsAccount) -> None:
+    """Stop the bastion tasks of open port forwardings: they block the deletion of the cluster."""
+    cluster = _outputs(account, StackName.MLFLOW).get(StackOutput.MLFLOW_CLUSTER)
+    if not cluster:
+        return
+    ecs = account.client("ecs")
+    with aws_errors("the bastion tasks"):
+        for task in ecs.list_tasks(cluster=cluster, startedBy=BASTION_STARTED_BY)["taskArns"]:
+            ecs.stop_task(cluster=cluster, task=task, reason="the stage is being deleted")
 
 
 if __name__ == "__main__":

@@ -2,16 +2,16 @@
 
 from contract.settings.loader import load_settings
 from scripts.aws import cdk
-from scripts.aws.account import Account
+from scripts.aws.account import AwsAccount
 from scripts.console import main
 
 
 def command() -> None:
-    """Show what differs between a stage's templates and what is deployed; nothing is changed."""
+    """Show the difference between a stage's templates and its deployed stacks; change nothing."""
     stage = load_settings().get_stage()
-    Account(stage)
-    cdk.synthesise(stage)
-    cdk.run(["diff", "--all", "--app", str(cdk.ASSEMBLY), "--method", "template"], stage)
+    AwsAccount(stage)  # fails early, before the slow synthesis
+    cdk.synthesize(stage)
+    cdk.diff(stage)
 
 
 if __name__ == "__main__":

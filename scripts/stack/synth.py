@@ -1,4 +1,4 @@
-"""Write and check a stage's templates, without an account: `make synth`."""
+"""Synthesize and check a stage's templates, without an AWS account: `make synth`."""
 
 import logging
 
@@ -12,12 +12,12 @@ logger = logging.getLogger(__name__)
 
 
 def command() -> None:
-    """Write the CloudFormation templates of a stage (STAGE=prod), and check them."""
+    """Synthesize the CloudFormation templates of a stage, check them, and print their paths."""
     stage = load_settings().get_stage()
-    folder = cdk.synthesise(stage).relative_to(PROJECT_ROOT)
-    logger.info("Checked, with nothing found:")
-    for part in StackName:
-        print(f"{folder}/{stack_name(stage, part)}.template.json")
+    assembly = cdk.synthesize(stage).relative_to(PROJECT_ROOT)
+    logger.info("All checks passed. Templates:")
+    for stack in StackName:
+        print(f"{assembly}/{stack_name(stage, stack)}.template.json")
 
 
 if __name__ == "__main__":

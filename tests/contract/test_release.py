@@ -1,4 +1,4 @@
-"""The manifest: what is read of a release, and what is refused."""
+"""Loading a release: which folders are accepted, and which are refused by which message."""
 
 import json
 from pathlib import Path
@@ -19,14 +19,14 @@ from contract.release import (
 COLUMN = Column(
     name="Rooms",
     type="long",
-    role="number",
+    role="numeric",
     required=True,
     profile=ColumnProfile(missing_fraction=0.0),
 )
 
 
 def write_release(folder: Path, version: str = "1", content: bytes = b"a graph") -> Path:
-    """Write a release whose graph nobody loads."""
+    """Write a release with a placeholder in place of the graph."""
     (folder / "deep").mkdir(parents=True)
     (folder / "model.onnx").write_bytes(content)
     (folder / "packed.onnx").write_bytes(content)
@@ -57,7 +57,7 @@ def change(folder: Path, **fields: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
-def test_a_release_is_read_with_all_its_files(tmp_path: Path) -> None:
+def test_release_is_loaded_with_all_its_files(tmp_path: Path) -> None:
     release = load_release(write_release(tmp_path / "r"))
 
     assert release.files == {
@@ -68,66 +68,77 @@ def test_a_release_is_read_with_all_its_files(tmp_path: Path) -> None:
     assert release.manifest.columns[0].name == "Rooms"
 
 
-def test_what_mlflow_adds_on_download_is_no_stranger(tmp_path: Path) -> None:
+def test_file_that_mlflow_adds_on_download_is_ignored(tmp_path: Path) -> None:
     (write_release(tmp_path / "r") / "registered_model_meta").write_text("")
 
     assert load_release(tmp_path / "r").name == "houses version 1"
 
 
-def _tamper(folder: Path) -> str:
+def _change_file(folder: Path) -> str:
     (folder / "model.onnx").write_bytes(b"b graph")
-    return "model.onnx differs"
+    return "model.onnx doesn't match its SHA-256"
 
 
-def _lose(folder: Path) -> str:
+def _remove_file(folder: Path) -> str:
     (folder / "deep/notes.txt").unlink()
     return "deep/notes.txt is missing"
 
 
-def _add(folder: Path) -> str:
+def _add_file(folder: Path) -> str:
     (folder / "deep/code.py").write_text("")
     return "deep/code.py is not listed"
 
 
-def _leave(folder: Path) -> str:
+def _list_path_outside(folder: Path) -> str:
     change(folder, files=[{"path": "../outside", "sha256": "0" * 64, "size": 1}])
-    return "a path that leaves the release's folder"
+    return "the path is outside the release's folder"
 
 
-def _link(folder: Path) -> str:
+def _link_outside(folder: Path) -> str:
     (folder.parent / "outside").write_bytes(b"a graph")
     (folder / "model.onnx").unlink()
     (folder / "model.onnx").symlink_to(folder.parent / "outside")
-    return "model.onnx leads out of the release's folder"
+    return "model.onnx links to a file outside the release's folder"
 
 
-def _foreign(folder: Path) -> str:
+def _replace_with_mlflow_model(folder: Path) -> str:
     (folder / MANIFEST_FILE).unlink()
     (folder / "MLmodel").write_text(
         "flavors:\n  python_function:\n    a: b\n  sklearn:\n    c: d\n"
     )
-    return "an MLflow model of flavour sklearn"
+    return "an MLflow model of flavor sklearn"
 
 
-def _format(folder: Path) -> str:
+def _set_other_format(folder: Path) -> str:
     change(folder, format="pickle")
     return "format: Input should be 'onnx'"
 
 
-def _future(folder: Path) -> str:
+def _set_later_version(folder: Path) -> str:
     change(folder, manifest_version=2)
     return "manifest_version: Input should be 1"
 
 
-def _no_json(folder: Path) -> str:
+def _write_invalid_json(folder: Path) -> str:
     (folder / MANIFEST_FILE).write_bytes(b"\xff{")
     return "Invalid JSON"
 
 
 @pytest.mark.parametrize(
-    "damage", [_tamper, _lose, _add, _leave, _link, _foreign, _format, _future, _no_json]
+    "damage",
+    [
+        _change_file,
+        _remove_file,
+        _add_file,
+        _list_path_outside,
+        _link_outside,
+        _replace_with_mlflow_model,
+        _set_other_format,
+        _set_later_version,
+        _write_invalid_json,
+    ],
 )
-def test_a_release_that_is_not_whole_is_refused_by_name(tmp_path: Path, damage: Any) -> None:
+def test_invalid_release_is_refused_with_the_name_of_the_file(tmp_path: Path, damage: Any) -> None:
     folder = write_release(tmp_path / "r")
     reason = damage(folder)
 

@@ -1,4 +1,4 @@
-"""The release store, in a folder and in S3."""
+"""The release store in a folder and in S3."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +27,11 @@ def bucket() -> Iterator[str]:
         patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
         patch.delenv("AWS_CA_BUNDLE", raising=False)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.setattr(S3Client, "_default_client", None)  # another test's
+        patch.setattr(S3Client, "_default_client", None)  # one that another test created
         place = {"LocationConstraint": "eu-west-1"}
         boto3.client("s3").create_bucket(Bucket="releases", CreateBucketConfiguration=place)
         yield "s3://releases/all"
-        # Whoever collects it later would warn of its folder.
+        # The garbage collector would warn about its folder.
         folder = S3Client.get_default_client()._cache_tmp_dir
         assert folder
         folder.cleanup()
@@ -46,7 +46,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ReleaseStore:
     return ReleaseStore(str(tmp_path / "store"), "houses")
 
 
-def test_what_is_put_in_comes_out(store: ReleaseStore, tmp_path: Path) -> None:
+def test_added_releases_are_listed_and_downloaded(store: ReleaseStore, tmp_path: Path) -> None:
     assert store.list_versions() == []
     store.add(write_release(tmp_path / "two", "10"))
     added = store.add(write_release(tmp_path / "one", "9"))
@@ -56,52 +56,52 @@ def test_what_is_put_in_comes_out(store: ReleaseStore, tmp_path: Path) -> None:
     assert (tmp_path / "copy/deep/notes.txt").read_text() == "notes"
 
 
-def test_a_version_is_never_replaced(store: ReleaseStore, tmp_path: Path) -> None:
+def test_version_is_never_replaced(store: ReleaseStore, tmp_path: Path) -> None:
     folder = write_release(tmp_path / "one")
     first = store.add(folder)
 
     assert store.add(folder) == first
-    with pytest.raises(ReleaseError, match="holds another release"):
+    with pytest.raises(ReleaseError, match="contains another release"):
         store.add(write_release(tmp_path / "two", content=b"another"))
     assert store.download("1", tmp_path / "copy") == first
 
 
-def test_two_at_once_are_one_release(
+def test_concurrent_adds_keep_the_first_manifest(
     store: ReleaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both found no manifest there; the second one to write it must not win."""
+    """Both writers found no manifest; the second one to write it must not replace the first."""
     one, two = (write_release(tmp_path / name, content=name.encode()) for name in ("a", "b"))
     write_once = contract.release_store._write_once
 
-    def late(place: Path, content: bytes) -> bool:
+    def add_another_first(file: Path, content: bytes) -> bool:
         monkeypatch.undo()
         ReleaseStore(store.uri, "houses").add(two)
-        return write_once(place, content)
+        return write_once(file, content)
 
-    monkeypatch.setattr(contract.release_store, "_write_once", late)
-    with pytest.raises(ReleaseError, match="holds another release"):
+    monkeypatch.setattr(contract.release_store, "_write_once", add_another_first)
+    with pytest.raises(ReleaseError, match="contains another release"):
         store.add(one)
 
 
-def test_a_release_without_its_manifest_is_none(store: ReleaseStore, tmp_path: Path) -> None:
+def test_release_without_manifest_is_not_listed(store: ReleaseStore, tmp_path: Path) -> None:
     store.add(write_release(tmp_path / "one"))
     (store._root / "1" / MANIFEST_FILE).unlink()
 
     assert store.list_versions() == []
-    with pytest.raises(ReleaseError, match=r"no version 1 \(there are: none yet\)"):
+    with pytest.raises(ReleaseError, match=r"no version 1 \(available: none yet\)"):
         store.download("1", tmp_path / "copy")
 
 
-def test_a_changed_file_is_not_fetched(store: ReleaseStore, tmp_path: Path) -> None:
+def test_changed_file_is_not_downloaded(store: ReleaseStore, tmp_path: Path) -> None:
     store.add(write_release(tmp_path / "one"))
     (store._root / "1" / "model.onnx").write_bytes(b"other")
 
-    with pytest.raises(ReleaseError, match=r"model\.onnx differs"):
+    with pytest.raises(ReleaseError, match=r"model\.onnx doesn't match"):
         store.download("1", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
-def test_the_champion_is_a_version_that_is_there(store: ReleaseStore, tmp_path: Path) -> None:
+def test_champion_is_an_existing_version(store: ReleaseStore, tmp_path: Path) -> None:
     store.add(write_release(tmp_path / "one"))
     assert store.get_champion() is None
 
@@ -111,7 +111,7 @@ def test_the_champion_is_a_version_that_is_there(store: ReleaseStore, tmp_path: 
     assert store.get_champion() == "1"
 
 
-def test_a_bucket_that_is_not_there_is_one_line(bucket: str, tmp_path: Path) -> None:
+def test_missing_bucket_is_reported_in_one_line(bucket: str, tmp_path: Path) -> None:
     store = ReleaseStore("s3://no-such-bucket/all", "houses")
 
     with pytest.raises(ReleaseError, match="NoSuchBucket") as error:

@@ -1,3 +1,5 @@
+"""Loading settings.toml: defaults, environment variables, and messages of invalid settings."""
+
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from contract.settings.loader import load_settings
 from tests.helpers import write_settings
 
 
-def test_the_projects_settings_are_read_and_frozen() -> None:
+def test_project_settings_are_loaded_and_frozen() -> None:
     settings = load_settings()
 
     assert settings.data.label == "SalePrice"
@@ -23,19 +25,22 @@ def test_the_projects_settings_are_read_and_frozen() -> None:
     ("changes", "message"),
     [
         ({"data": {"labl": "x"}}, "data.labl: unknown setting; did you mean label?"),
-        ({"trainning": {"seed": 1}}, "trainning: unknown setting; did you mean training?"),
+        ({"trainingg": {"seed": 1}}, "trainingg: unknown setting; did you mean training?"),
         ({"data": {"seed": "42"}}, "data.seed: input should be a valid integer, not '42'"),
         ({"data": {"seed": 1.5}}, "data.seed: input should be a valid integer"),
         (
             {"data": {"validation_fraction": 1.5}},
             "data.validation_fraction: input should be less than 1",
         ),
-        ({"data": {"codes": "MSSubClass"}}, "data.categorical: input should be a valid array"),
+        (
+            {"data": {"categorical": "MSSubClass"}},
+            "data.categorical: input should be a valid array",
+        ),
         (
             {"data": {"missing_values": ["-999"]}},
-            "data.missing_values: value error, a number can't stand for a",
+            "data.missing_values: a number can't mark a missing value: -999",
         ),
-        ({"features": {"n_neighbors": 0}}, "features.neighbours: input should be greater than"),
+        ({"features": {"n_neighbors": 0}}, "features.n_neighbors: input should be greater than"),
         (
             {"training": {"metric": "MAE"}},
             "training.metric: input should be 'RMSE', 'MAPE' or 'R2'",
@@ -44,7 +49,7 @@ def test_the_projects_settings_are_read_and_frozen() -> None:
         ({"grids__ridge": {"alpha": 3}}, "grids.ridge.alpha: input should be a valid array, not 3"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_its_key(
+def test_invalid_setting_is_reported_in_one_line_with_its_key(
     tmp_path: Path, changes: dict[str, dict[str, object]], message: str
 ) -> None:
     file = write_settings(tmp_path, **changes)
@@ -56,25 +61,23 @@ def test_a_wrong_setting_is_one_line_that_names_its_key(
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_key_is_named(tmp_path: Path) -> None:
+def test_missing_key_is_reported(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text('[data]\ntrain = "a.csv"')
 
     with pytest.raises(SettingsError, match=r"data\.label: is not set"):
         load_settings(tmp_path / "settings.toml")
 
 
-def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
+def test_invalid_toml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text("[data\n")
 
-    with pytest.raises(SettingsError, match="not readable as TOML"):
+    with pytest.raises(SettingsError, match="not valid TOML"):
         load_settings(tmp_path / "settings.toml")
     with pytest.raises(SettingsError, match="no such file"):
         load_settings(tmp_path / "other.toml")
 
 
-def test_the_environment_wins_over_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_settings(tmp_path)
     monkeypatch.setenv("STACK_DATA__LABEL", "Price")
     monkeypatch.setenv("STACK_FEATURES__N_NEIGHBORS", "7")
@@ -84,7 +87,7 @@ def test_the_environment_wins_over_the_file(
     settings = load_settings(file)
 
     assert settings.data.label == "Price"
-    assert settings.data.id == "Id"  # the table's other keys stay
+    assert settings.data.id == "Id"  # the other keys of the section are unchanged
     assert settings.features.n_neighbors == 7
     assert settings.training.families == ("xgboost", "ridge")
     assert settings.tracking_uri == "http://127.0.0.1:5999"
@@ -103,11 +106,11 @@ def test_the_environment_wins_over_the_file(
         (
             "STACK_DATA__CATEGORICAL",
             "a,b",
-            "environment: STACK_DATA...: can't be read; a list is written",
+            "environment: STACK_DATA...: can't be parsed; a list is written",
         ),
     ],
 )
-def test_a_wrong_variable_is_named(
+def test_invalid_variable_is_reported_with_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     file = write_settings(tmp_path)
@@ -119,7 +122,7 @@ def test_a_wrong_variable_is_named(
     assert str(caught.value).startswith(message)
 
 
-def test_other_programs_variables_are_left_alone(
+def test_variables_of_other_programs_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write_settings(tmp_path)
@@ -128,7 +131,7 @@ def test_other_programs_variables_are_left_alone(
     assert load_settings(file).data.id == "Id"
 
 
-def test_relative_paths_start_at_the_settings_folder(tmp_path: Path) -> None:
+def test_relative_paths_are_relative_to_the_settings_file(tmp_path: Path) -> None:
     settings = load_settings(write_settings(tmp_path))
 
     assert settings.resolve_path("data/train.csv") == str(tmp_path / "data/train.csv")

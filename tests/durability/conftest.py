@@ -7,7 +7,7 @@ import pytest
 
 from contract.settings.loader import load_settings
 from tests.durability.grid import GRIDS, Board, board
-from tests.helpers import train_here, write_settings, write_tables
+from tests.helpers import train_in_process, write_settings, write_tables
 
 
 @pytest.fixture
@@ -24,4 +24,4 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Boa
     (root / ".local").mkdir()
     shutil.copy(empty_store, root / ".local/mlflow.db")
     write_tables(root)
-    return board(train_here(load_settings(write_settings(root, **GRIDS))).as_json())
+    return board(train_in_process(load_settings(write_settings(root, **GRIDS))).as_json())

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from contract.settings.loader import load_settings
-from tests.helpers import run, train_here
+from tests.helpers import run, train_in_process
 
 GRIDS: dict[str, dict[str, Any]] = {
     "training": {"families": ["ridge", "elasticnet", "xgboost"]},
@@ -37,7 +37,7 @@ def board(result: Any) -> Board:
 def go_on(folder: Path, store: str = "") -> Any:
     """Train in this process, or in another store by the command; the result as JSON."""
     if not store:
-        return train_here(load_settings(folder / "settings.toml")).as_json()
+        return train_in_process(load_settings(folder / "settings.toml")).as_json()
     done = run("scripts.train", "--json", folder=folder, MLFLOW_TRACKING_URI=store)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -68,7 +68,7 @@ def read_until(process: "subprocess.Popen[str]", tracked: int) -> None:
 
 
 def worker_of(process: int) -> int:
-    """The process that fits, among whatever else a training may have started at this moment."""
+    """Return the pid of the worker process, among others that a training may have started."""
     found = [
         one
         for one in children_of(process)

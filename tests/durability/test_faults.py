@@ -15,7 +15,7 @@ import pytest
 
 from contract.paths import PROJECT_ROOT
 from endpoints.ports import find_free_port
-from scripts.local.mlflow_server import answers
+from scripts.local.mlflow_server import is_server_healthy
 from tests.durability.grid import (
     GRIDS,
     TOTAL,
@@ -60,7 +60,7 @@ def test_a_worker_that_is_killed_is_one_line(folder: Path, unbroken: Board) -> N
     out, _ = process.communicate(timeout=60)
 
     assert process.returncode == 2
-    reason = "the process that fits was killed: the machine may be out of memory"
+    reason = "the worker process was killed: the machine may be out of memory"
     assert out.splitlines()[-1] == f"error: {reason}"
     assert [one.info.status for one in runs(folder)[0]] == ["FAILED"]
     assert len([one for one in runs(folder)[1] if one.info.status == "FINISHED"]) == 6
@@ -128,7 +128,7 @@ class Server:
         self._process = start("scripts.ui", "--port", str(self._port), folder=self._folder)
         threading.Thread(target=self._process.communicate, daemon=True).start()
         deadline = time.monotonic() + 60
-        while not answers(self.uri):
+        while not is_server_healthy(self.uri):
             assert time.monotonic() < deadline
             time.sleep(0.1)
 

@@ -23,7 +23,7 @@ from tests.durability.grid import (
     read_until,
     runs,
 )
-from tests.helpers import run, start, train_here, write_settings
+from tests.helpers import run, start, train_in_process, write_settings
 from training.result import TrainingResult
 
 
@@ -98,10 +98,10 @@ def test_a_finished_grid_answers_from_what_is_tracked(folder: Path) -> None:
     done = run("scripts.train", folder=folder)
 
     parent = first["parent_run_id"]
-    said = f"Trained before on the same data, code and settings (run {parent}); FORCE=1 trains anew"
-    assert said in done.stderr.splitlines()
+    reason = f"Already trained on the same data, code and settings (run {parent})"
+    assert f"{reason}; FORCE=1 trains it again" in done.stderr.splitlines()
     assert first["winner"]["run_id"] in done.stdout
-    assert f"RMSE {first['test']['RMSE']:,.6g}" in done.stdout
+    assert f"RMSE {first['test_metrics']['RMSE']:,.6g}" in done.stdout
     assert len(runs(folder)[1]) == TOTAL
 
 
@@ -122,7 +122,7 @@ def test_force_trains_anew(folder: Path) -> None:
         text=True,
         check=True,
     )
-    assert "scripts.train --force" in shown.stdout
+    assert "scripts train --force" in " ".join(shown.stdout.split())
 
 
 @pytest.mark.parametrize("changed", ["data", "settings"])
@@ -167,16 +167,16 @@ def test_two_at_once_never_go_on_in_the_same_run(folder: Path, unbroken: Board) 
 
 def test_another_machine_is_believed_until_it_is_silent(settings: Settings) -> None:
     """A run that goes on elsewhere is left alone; one that went silent is taken over."""
-    first: TrainingResult = train_here(settings)
+    first: TrainingResult = train_in_process(settings)
     client = MlflowClient(first.tracking_uri)
     client.update_run(first.parent_run_id, "RUNNING")
     client.set_tag(first.parent_run_id, "training.alive", f"elsewhere {int(time.time()) - 60}")
-    own = train_here(settings)
+    own = train_in_process(settings)
     assert own.parent_run_id != first.parent_run_id
 
     client.delete_run(own.parent_run_id)
     client.set_tag(first.parent_run_id, "training.alive", f"elsewhere {int(time.time()) - 3600}")
-    taken = train_here(settings)
+    taken = train_in_process(settings)
     assert taken.parent_run_id == first.parent_run_id
     assert taken.already_tracked == len(first.leaderboard)
 

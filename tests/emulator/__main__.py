@@ -1,4 +1,4 @@
-"""Serve the account on a free port of 127.0.0.1, say which, and go on until ended."""
+"""Run the emulated account on a free port of 127.0.0.1 and print the port; stop on a signal."""
 
 import signal
 

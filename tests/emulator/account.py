@@ -1,4 +1,4 @@
-"""Start and end an emulated account, and speak to it as boto3 and the CDK do."""
+"""Start and stop an emulated account, and configure boto3 and the CDK to use it."""
 
 import os
 import subprocess
@@ -18,17 +18,18 @@ ACCOUNT = "123456789012"
 
 @dataclass(frozen=True)
 class Account:
-    """An account that answers at an address."""
+    """A running emulated account."""
 
     address: str
+    """The base URL of its API."""
     region: str
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes a program speak to it, and to nothing else."""
+        """The environment variables that make a program use this account and no other."""
         return {
             "AWS_ENDPOINT_URL": self.address,
-            # The CDK hands this one on to CloudFormation, which wants S3's own name.
+            # The CDK passes this one to CloudFormation, which requires a real S3 URL.
             "AWS_ENDPOINT_URL_S3_FOR_CLOUDFORMATION": "https://s3.amazonaws.com",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_ACCESS_KEY_ID": "testing",
@@ -38,12 +39,12 @@ class Account:
         }
 
     def client(self, service: str) -> Any:
-        """Return boto3's client of a service."""
+        """Return a boto3 client of a service."""
         return client_at(self.address, self.region, service)
 
 
 def client_at(address: str, region: str, service: str) -> Any:
-    """Return boto3's client of a service at an address."""
+    """Return a boto3 client of a service at an endpoint URL."""
     return boto3.client(
         service,
         endpoint_url=address,
@@ -57,9 +58,12 @@ def client_at(address: str, region: str, service: str) -> Any:
 def emulated_account(
     folder: Path, region: str = "us-east-1", registry: str = ""
 ) -> Iterator[Account]:
-    """An account with nothing in it, in a process of its own; its log is in the folder.
+    """Run an empty account in a separate process.
 
-    `registry` is where the images of its repositories are: a host and a port.
+    Args:
+        folder: Where its log is written.
+        region: The region of the clients.
+        registry: The host and port of the registry that holds the images of its repositories.
     """
     shell = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     log = (folder / "account.log").open("w")

@@ -10,25 +10,25 @@ from tests.emulator.resource import Resource
 class Alarm(Resource, CloudFormationModel):
     type = "AWS::CloudWatch::Alarm"
 
-    def make(self) -> None:
+    def create_or_update(self) -> None:
         self.physical_resource_id = self.properties.get("AlarmName", self.physical_resource_id)
-        wish = {name: value for name, value in self.properties.items() if name != "Tags"}
+        parameters = {name: value for name, value in self.properties.items() if name != "Tags"}
         self.client("cloudwatch").put_metric_alarm(
-            **{**wish, "AlarmName": self.physical_resource_id}
+            **{**parameters, "AlarmName": self.physical_resource_id}
         )
 
-    def unmake(self) -> None:
+    def delete_resource(self) -> None:
         self.client("cloudwatch").delete_alarms(AlarmNames=[self.physical_resource_id])
 
-    def attribute(self, name: str) -> str:
-        found = self.client("cloudwatch").describe_alarms(AlarmNames=[self.physical_resource_id])
-        return str(found["MetricAlarms"][0]["AlarmArn"])
+    def get_attribute(self, name: str) -> str:
+        alarms = self.client("cloudwatch").describe_alarms(AlarmNames=[self.physical_resource_id])
+        return str(alarms["MetricAlarms"][0]["AlarmArn"])
 
 
 class TopicPolicy(Resource, CloudFormationModel):
     type = "AWS::SNS::TopicPolicy"
 
-    def make(self) -> None:
+    def create_or_update(self) -> None:
         for topic in self.properties["Topics"]:
             self.client("sns").set_topic_attributes(
                 TopicArn=topic,
@@ -40,40 +40,38 @@ class TopicPolicy(Resource, CloudFormationModel):
 class Subscription(Resource, CloudFormationModel):
     type = "AWS::SNS::Subscription"
 
-    def make(self) -> None:
-        made = self.client("sns").subscribe(
+    def create_or_update(self) -> None:
+        subscription = self.client("sns").subscribe(
             TopicArn=self.properties["TopicArn"],
             Protocol=self.properties["Protocol"],
             Endpoint=self.properties["Endpoint"],
             ReturnSubscriptionArn=True,
         )
-        self.physical_resource_id = made["SubscriptionArn"]
+        self.physical_resource_id = subscription["SubscriptionArn"]
 
-    def unmake(self) -> None:
+    def delete_resource(self) -> None:
         self.client("sns").unsubscribe(SubscriptionArn=self.physical_resource_id)
 
 
 class Budget(Resource, CloudFormationModel):
     type = "AWS::Budgets::Budget"
 
-    def make(self) -> None:
+    def create_or_update(self) -> None:
         budget = dict(self.properties["Budget"])
         limit = budget["BudgetLimit"]
         budget["BudgetLimit"] = {**limit, "Amount": str(limit["Amount"])}
         self.physical_resource_id = budget["BudgetName"]
         account = self.client("sts").get_caller_identity()["Account"]
-        self.unmake()
+        self.delete_resource()
         self.client("budgets").create_budget(
             AccountId=account,
             Budget=budget,
             NotificationsWithSubscribers=self.properties["NotificationsWithSubscribers"],
         )
 
-    def unmake(self) -> None:
-        budgets = self.client("budgets")
+    def delete_resource(self) -> None:
+        client = self.client("budgets")
         account = self.client("sts").get_caller_identity()["Account"]
-        known = {
-            one["BudgetName"] for one in budgets.describe_budgets(AccountId=account)["Budgets"]
-        }
-        if self.physical_resource_id in known:
-            budgets.delete_budget(AccountId=account, BudgetName=self.physical_resource_id)
+        budgets = client.describe_budgets(AccountId=account)["Budgets"]
+        if self.physical_resource_id in {budget["BudgetName"] for budget in budgets}:
+            client.delete_budget(AccountId=account, BudgetName=self.physical_resource_id)

@@ -1,4 +1,4 @@
-"""What a network has beside its subnets."""
+"""Flow logs and security group rules."""
 
 from typing import Any
 
@@ -8,37 +8,37 @@ from tests.emulator.resource import Resource
 
 
 class FlowLog(Resource, CloudFormationModel):
-    """moto has one, which takes the prefix for a part of the bucket's name."""
+    """Replaces moto's own, which takes the prefix for a part of the bucket's name."""
 
     type = "AWS::EC2::FlowLog"
 
-    def make(self) -> None:
+    def create_or_update(self) -> None:
         bucket, _, _ = self.properties["LogDestination"].partition("/")
-        made = self.client("ec2").create_flow_logs(
+        response = self.client("ec2").create_flow_logs(
             ResourceIds=[self.properties["ResourceId"]],
             ResourceType=self.properties["ResourceType"],
             TrafficType=self.properties["TrafficType"],
             LogDestinationType=self.properties["LogDestinationType"],
             LogDestination=bucket,
         )
-        (self.physical_resource_id,) = made["FlowLogIds"]
+        (self.physical_resource_id,) = response["FlowLogIds"]
 
-    def unmake(self) -> None:
+    def delete_resource(self) -> None:
         self.client("ec2").delete_flow_logs(FlowLogIds=[self.physical_resource_id])
 
 
 class SecurityGroupEgress(Resource, CloudFormationModel):
     type = "AWS::EC2::SecurityGroupEgress"
 
-    def make(self) -> None:
+    def create_or_update(self) -> None:
         rule: dict[str, Any] = {
             name: self.properties[name]
             for name in ("IpProtocol", "FromPort", "ToPort")
             if name in self.properties
         }
-        target = self.properties["DestinationSecurityGroupId"]
-        made = self.client("ec2").authorize_security_group_egress(
+        destination = self.properties["DestinationSecurityGroupId"]
+        response = self.client("ec2").authorize_security_group_egress(
             GroupId=self.properties["GroupId"],
-            IpPermissions=[{**rule, "UserIdGroupPairs": [{"GroupId": target}]}],
+            IpPermissions=[{**rule, "UserIdGroupPairs": [{"GroupId": destination}]}],
         )
-        self.physical_resource_id = made["SecurityGroupRules"][0]["SecurityGroupRuleId"]
+        self.physical_resource_id = response["SecurityGroupRules"][0]["SecurityGroupRuleId"]

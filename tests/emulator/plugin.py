@@ -1,7 +1,7 @@
-"""Stands in for AWS's session-manager-plugin, which no package registry has.
+"""A stand-in for AWS's session-manager-plugin, which no package registry distributes.
 
-It is called as the AWS CLI calls the real one, and really forwards a port: to where a host of the
-emulated account is on this machine, as EMULATED_HOSTS says.
+It is called as the AWS CLI calls the real one, and it really forwards a port. EMULATED_HOSTS maps
+the hosts of the emulated account to addresses on this machine.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import threading
+from typing import NoReturn
 
 RESPONSE = "AWS_SSM_START_SESSION_RESPONSE"
 
@@ -22,24 +23,29 @@ def main(arguments: list[str]) -> int:
     if not session["StreamUrl"].endswith(session["SessionId"]) or not session["TokenValue"]:
         print("Cannot perform start session: no data channel")
         return 1
-    wish = json.loads(request)["Parameters"]
+    parameters = json.loads(request)["Parameters"]
     hosts = json.loads(os.environ["EMULATED_HOSTS"])
-    target = f"{wish['host'][0]}:{wish['portNumber'][0]}"
-    if target not in hosts:
-        print(f"Connection to destination port failed, check SSH agent logs: {target}")
+    remote = f"{parameters['host'][0]}:{parameters['portNumber'][0]}"
+    if remote not in hosts:
+        print(f"Connection to destination port failed, check SSH agent logs: {remote}")
         return 1
-    host, _, port = hosts[target].partition(":")
-    local = int(wish["localPortNumber"][0])
-    print(f"Port {local} opened for sessionId {session['SessionId']}.", flush=True)
-    with socket.create_server(("127.0.0.1", local)) as server:
+    local_port = int(parameters["localPortNumber"][0])
+    print(f"Port {local_port} opened for sessionId {session['SessionId']}.", flush=True)
+    return _forward(local_port, hosts[remote])
+
+
+def _forward(local_port: int, address: str) -> NoReturn:
+    """Forward connections to an address until the process is stopped."""
+    host, _, port = address.partition(":")
+    with socket.create_server(("127.0.0.1", local_port)) as server:
         while True:
-            inward, _ = server.accept()
-            outward = socket.create_connection((host, int(port)))
-            for one, other in ((inward, outward), (outward, inward)):
-                threading.Thread(target=_carry, args=(one, other), daemon=True).start()
+            inbound, _ = server.accept()
+            outbound = socket.create_connection((host, int(port)))
+            for source, sink in ((inbound, outbound), (outbound, inbound)):
+                threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
 
 
-def _carry(source: socket.socket, sink: socket.socket) -> None:
+def _copy(source: socket.socket, sink: socket.socket) -> None:
     try:
         while data := source.recv(65536):
             sink.sendall(data)

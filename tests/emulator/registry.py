@@ -1,7 +1,7 @@
-"""Where the images of the emulated ECR are: in a real registry on this machine, if there is one.
+"""Connect the emulated ECR to a real registry on this machine, if there is one.
 
-ECR speaks the protocol of registries (AmazonECR/latest/userguide/Registries.html), and tells what
-was pushed by its digest (APIReference/API_DescribeImages.html).
+ECR implements the registry API (AmazonECR/latest/userguide/Registries.html) and returns the digest
+of a pushed image (APIReference/API_DescribeImages.html).
 """
 
 import os
@@ -12,16 +12,19 @@ from urllib.request import Request, urlopen
 from moto.ecr.exceptions import ImageNotFoundException
 from moto.ecr.models import ECRBackend, Image
 
-REGISTRY = os.environ.get("EMULATED_REGISTRY", "")
-"""Its host and port."""
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", DOCKER_MANIFEST)
 DESCRIBE_IMAGES = ECRBackend.describe_images
 
 
+def registry_address() -> str:
+    """Return the registry's host and port, or an empty string."""
+    return os.environ.get("EMULATED_REGISTRY", "")
+
+
 def add_registry() -> None:
-    """Let ECR tell what is in the registry, if there is one."""
-    if REGISTRY:
+    """Make ECR describe the images of the registry, if there is one."""
+    if registry_address():
         ECRBackend.describe_images = _describe_images  # type: ignore[method-assign,assignment]
 
 
@@ -34,15 +37,15 @@ def _describe_images(
     if not image_ids:
         return DESCRIBE_IMAGES(backend, repository_name, registry_id, image_ids)
     backend._get_repository(repository_name, registry_id)
-    (tag,) = [one["imageTag"] for one in image_ids]
+    (tag,) = [image_id["imageTag"] for image_id in image_ids]
     request = Request(
-        f"http://{REGISTRY}/v2/{repository_name}/manifests/{tag}",
+        f"http://{registry_address()}/v2/{repository_name}/manifests/{tag}",
         headers={"Accept": ", ".join(MANIFESTS)},
         method="HEAD",
     )
     try:
-        with urlopen(request, timeout=10) as answer:
-            digest = answer.headers["Docker-Content-Digest"]
+        with urlopen(request, timeout=10) as response:
+            digest = response.headers["Docker-Content-Digest"]
     except HTTPError as error:
         if error.code != 404:
             raise

@@ -1,4 +1,4 @@
-"""What the emulated resource types have in common."""
+"""The base class of the emulated resource types."""
 
 from typing import Any, ClassVar
 
@@ -10,38 +10,40 @@ Properties = dict[str, Any]
 
 
 class Resource:
-    """A resource that is made and unmade by calls to the account itself.
+    """A resource that is created and deleted through the account's own API.
 
-    moto looks for direct subclasses of its model: this one is mixed in.
+    moto registers direct subclasses of CloudFormationModel only: a resource type inherits from
+    both classes.
     """
 
     type: ClassVar[str]
     attributes: ClassVar[tuple[str, ...]] = ("Arn", "Id")
-    """What `Fn::GetAtt` may ask for."""
+    """The attributes that `Fn::GetAtt` supports."""
     address: ClassVar[str] = ""
+    """The account's endpoint URL."""
 
     def __init__(self, name: str, properties: Properties, region: str) -> None:
         self.physical_resource_id = name
         self.arn = ""
-        self.made = False
+        self.exists = False
         self.properties = properties
         self.region = region
 
-    def make(self) -> None:
-        """Make it, or make it anew with other properties."""
+    def create_or_update(self) -> None:
+        """Create the resource, or update it to its current properties."""
         raise NotImplementedError
 
-    def unmake(self) -> None:
-        """Delete it."""
+    def delete_resource(self) -> None:
+        """Delete the resource."""
 
-    def attribute(self, name: str) -> str:
-        """Return what `Fn::GetAtt` is answered."""
+    def get_attribute(self, name: str) -> str:
+        """Return the value of `Fn::GetAtt`."""
         raise KeyError(name)
 
     def client(self, service: str) -> Any:
         return client_at(self.address, self.region, service)
 
-    # What moto asks a model for.
+    # The interface that moto calls.
 
     @staticmethod
     def cloudformation_name_type() -> str:
@@ -56,7 +58,7 @@ class Resource:
         return attr in cls.attributes
 
     def get_cfn_attribute(self, attribute_name: str) -> str:
-        return self.attribute(attribute_name)
+        return self.get_attribute(attribute_name)
 
     @classmethod
     def create_from_cloudformation_json(
@@ -67,10 +69,10 @@ class Resource:
         region_name: str,
         **_: Any,
     ) -> "Resource":
-        made = cls(resource_name, cloudformation_json["Properties"], region_name)
-        made.make()
-        made.made = True
-        return made
+        resource = cls(resource_name, cloudformation_json["Properties"], region_name)
+        resource.create_or_update()
+        resource.exists = True
+        return resource
 
     @classmethod
     def update_from_cloudformation_json(
@@ -82,13 +84,13 @@ class Resource:
         region_name: str,
     ) -> "Resource":
         original_resource.properties = cloudformation_json["Properties"]
-        original_resource.make()
+        original_resource.create_or_update()
         return original_resource
 
     def delete(self, account_id: str, region: str) -> None:
-        # moto deletes a stack's resources in any order: what this one was of may be gone already.
+        # moto deletes a stack's resources in any order: the parent may be deleted already.
         try:
-            self.unmake()
+            self.delete_resource()
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
                 raise

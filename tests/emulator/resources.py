@@ -1,14 +1,14 @@
-"""The resource types that moto's CloudFormation lacks or gets wrong.
+"""Register the resource types that moto's CloudFormation lacks or gets wrong.
 
-Each is made by the calls that AWS's API has for it, and is named as its page in CloudFormation's
-reference says that `Ref` does.
+Each type is created with the API calls of its service. Its physical id is what `Ref` returns, as
+the type's page in CloudFormation's template reference defines it.
 """
 
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
 
 from tests.emulator import monitoring, network, storage, tasks
-from tests.emulator.moto_patches import mend
+from tests.emulator.moto_patches import apply_patches
 from tests.emulator.registry import add_registry
 from tests.emulator.resource import Resource
 from tests.emulator.sessions import add_sessions
@@ -17,20 +17,20 @@ MODULES = (monitoring, network, storage, tasks)
 
 
 def add_resources(address: str) -> None:
-    """Make the types known to moto's CloudFormation, and let them call the account.
+    """Patch moto and register the types.
 
     Args:
-        address: Of the account.
+        address: The account's endpoint URL, which the types call.
     """
     Resource.address = address
-    mend()
+    apply_patches()
     add_sessions()
     add_registry()
     for cache in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
         cache.cache_clear()
-    known = parsing.get_model_map()
+    models = parsing.get_model_map()
     for module in MODULES:
-        for one in vars(module).values():
-            if isinstance(one, type) and issubclass(one, Resource) and one is not Resource:
-                assert issubclass(one, CloudFormationModel)
-                known[one.type] = one  # in the place of moto's own, where it has one
+        for member in vars(module).values():
+            if isinstance(member, type) and issubclass(member, Resource) and member is not Resource:
+                assert issubclass(member, CloudFormationModel)
+                models[member.type] = member  # replaces moto's own, if it has one

@@ -1,10 +1,10 @@
-"""ECS Exec and Session Manager, as far as a forwarded port needs them.
+"""ECS Exec and Session Manager, as far as port forwarding needs them.
 
-- A task that was run with ECS Exec has an agent, which is not there at once: `managedAgents` of
-  its container tells (AmazonECS/latest/APIReference/API_ManagedAgent.html).
-- `ecs:<cluster>_<task>_<runtime id>` is such a task as a session's target, and a session can only
-  be had of one whose agent runs (APIReference/API_StartSession.html: TargetNotConnected).
-- A document has parameters, all of them lists of texts (the same page).
+- A task that was started with ECS Exec runs an agent, which needs some time to start. Its status
+  is in `managedAgents` of the container (AmazonECS/latest/APIReference/API_ManagedAgent.html).
+- `ecs:<cluster>_<task>_<runtime id>` is the target of a session to such a task. The agent has to
+  be running (APIReference/API_StartSession.html: TargetNotConnected).
+- A document has parameters, all of them lists of strings (the same page).
 - A session is active until it is terminated (API_TerminateSession.html, API_DescribeSessions.html).
 """
 
@@ -18,7 +18,7 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.ssm.exceptions import SSMException
 from moto.ssm.responses import SimpleSystemManagerResponse
 
-AGENT_SECONDS = 1.5
+AGENT_START_SECONDS = 1.5
 DOCUMENTS = {
     "AWS-StartPortForwardingSessionToRemoteHost": {"host", "portNumber", "localPortNumber"},
 }
@@ -27,61 +27,62 @@ SESSIONS: dict[str, dict[str, Any]] = {}
 
 
 def add_sessions() -> None:
-    """Make them part of moto."""
-    added: list[tuple[type, str, Any]] = [
+    """Add the operations to moto."""
+    patches: list[tuple[type, str, Any]] = [
         (EC2ContainerServiceResponse, "run_task", _run_task),
         (Container, "managed_agents", property(_managed_agents)),
         (SimpleSystemManagerResponse, "start_session", _start_session),
         (SimpleSystemManagerResponse, "terminate_session", _terminate_session),
         (SimpleSystemManagerResponse, "describe_sessions", _describe_sessions),
     ]
-    for owner, name, value in added:
+    for owner, name, value in patches:
         setattr(owner, name, value)
 
 
-def _run_task(response: Any) -> Any:
-    answer: Any = RUN_TASK(response)
-    if response._get_param("enableExecuteCommand"):
-        for task in answer.result["tasks"]:
+def _run_task(request: Any) -> Any:
+    response: Any = RUN_TASK(request)
+    if request._get_param("enableExecuteCommand"):
+        for task in response.result["tasks"]:
             task.enable_execute_command = True
             for container in task.containers:
                 container.runtime_id = f"{task.id.replace('-', '')}-{secrets.randbelow(10**9)}"
-                container.agent_from = time.monotonic() + AGENT_SECONDS
-    return answer
+                container.agent_started_at = time.monotonic() + AGENT_START_SECONDS
+    return response
 
 
 def _managed_agents(container: Any) -> list[dict[str, str]]:
-    if not hasattr(container, "agent_from"):
+    if not hasattr(container, "agent_started_at"):
         return []
-    there = time.monotonic() > container.agent_from
-    return [{"name": "ExecuteCommandAgent", "lastStatus": "RUNNING" if there else "PENDING"}]
+    running = time.monotonic() > container.agent_started_at
+    return [{"name": "ExecuteCommandAgent", "lastStatus": "RUNNING" if running else "PENDING"}]
 
 
-def _start_session(response: Any) -> ActionResult:
-    target, document = response._get_param("Target"), response._get_param("DocumentName")
-    parameters = response._get_param("Parameters") or {}
-    _refuse_unconnected(response, target)
+def _start_session(request: Any) -> ActionResult:
+    target, document = request._get_param("Target"), request._get_param("DocumentName")
+    parameters = request._get_param("Parameters") or {}
+    _require_connected(request, target)
     if document not in DOCUMENTS:
         raise SSMException("InvalidDocument", f"Document with name {document} does not exist.")
     if set(parameters) != DOCUMENTS[document] or not all(
         isinstance(value, list) for value in parameters.values()
     ):
         raise SSMException("InvalidParameters", f"{document}: {sorted(parameters)}")
-    name = f"somebody-{secrets.token_hex(8)}"
-    SESSIONS[name] = {
-        "SessionId": name,
+    session_id = f"user-{secrets.token_hex(8)}"
+    stream = f"wss://ssmmessages.{request.region}.amazonaws.com/v1/data-channel/{session_id}"
+    SESSIONS[session_id] = {
+        "SessionId": session_id,
         "TokenValue": secrets.token_hex(16),
-        "StreamUrl": f"wss://ssmmessages.{response.region}.amazonaws.com/v1/data-channel/{name}",
+        "StreamUrl": stream,
         "Status": "Connected",
         "Target": target,
         "DocumentName": document,
     }
     keys = ("SessionId", "TokenValue", "StreamUrl")
-    return ActionResult({key: SESSIONS[name][key] for key in keys})
+    return ActionResult({key: SESSIONS[session_id][key] for key in keys})
 
 
-def _refuse_unconnected(response: Any, target: str) -> None:
-    backend: Any = ecs_backends[response.current_account][response.region]
+def _require_connected(request: Any, target: str) -> None:
+    backend: Any = ecs_backends[request.current_account][request.region]
     connected = {
         f"ecs:{cluster}_{task.id}_{container.runtime_id}"
         for cluster, tasks in backend.tasks.items()
@@ -94,15 +95,19 @@ def _refuse_unconnected(response: Any, target: str) -> None:
         raise SSMException("TargetNotConnected", f"{target} is not connected.")
 
 
-def _terminate_session(response: Any) -> ActionResult:
-    name = response._get_param("SessionId")
-    if name in SESSIONS:
-        SESSIONS[name]["Status"] = "Terminated"
-    return ActionResult({"SessionId": name})
+def _terminate_session(request: Any) -> ActionResult:
+    session_id = request._get_param("SessionId")
+    if session_id in SESSIONS:
+        SESSIONS[session_id]["Status"] = "Terminated"
+    return ActionResult({"SessionId": session_id})
 
 
-def _describe_sessions(response: Any) -> ActionResult:
-    ended = response._get_param("State") == "History"
-    found = [one for one in SESSIONS.values() if (one["Status"] == "Terminated") is ended]
+def _describe_sessions(request: Any) -> ActionResult:
+    terminated = request._get_param("State") == "History"
+    sessions = [
+        session
+        for session in SESSIONS.values()
+        if (session["Status"] == "Terminated") is terminated
+    ]
     keys = ("SessionId", "Target", "Status", "DocumentName")
-    return ActionResult({"Sessions": [{key: one[key] for key in keys} for one in found]})
+    return ActionResult({"Sessions": [{key: session[key] for key in keys} for session in sessions]})

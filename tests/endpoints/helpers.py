@@ -1,4 +1,4 @@
-"""What the tests of the local endpoint share: releases, a place to deploy in, and a client."""
+"""Helpers for the tests of the local endpoint: a project's folder, client load, processes."""
 
 import json
 import threading
@@ -22,11 +22,12 @@ from endpoints.ports import find_free_port
 from tests.helpers import write_settings
 
 ENDPOINT = "prod-endpoint"
+MODEL = "house-prices"
 
 
 @dataclass
-class Place:
-    """A project's folder with a port of its own."""
+class Project:
+    """A project's folder, with a port of its own."""
 
     root: Path
     settings: Settings
@@ -37,21 +38,30 @@ class Place:
         return self.settings.serving.port
 
     @property
-    def home(self) -> Path:
+    def endpoints_folder(self) -> Path:
         return self.root / ".local" / "endpoints"
+
+    @property
+    def endpoint_folder(self) -> Path:
+        return self.endpoints_folder / ENDPOINT
 
     @property
     def target(self) -> LocalTarget:
         return LocalTarget(self.settings)
 
     def state(self) -> Any:
-        return json.loads((self.home / ENDPOINT / "state.json").read_text())
+        return json.loads((self.endpoint_folder / "state.json").read_text())
 
     def pids(self) -> set[int]:
-        return {process.pid for process in processes.find(self.home, below=True)}
+        found = processes.find_by_folder(self.endpoints_folder, recursive=True)
+        return {process.pid for process in found}
 
-    def folders(self) -> set[str]:
-        return {one.name for one in (self.home / ENDPOINT).iterdir() if one.is_dir()}
+    def backend_ids(self) -> set[str]:
+        return {one.name for one in self.endpoint_folder.iterdir() if one.is_dir()}
+
+    def snapshot(self) -> tuple[Any, set[int], set[str]]:
+        """What a failed deployment must leave unchanged."""
+        return self.state(), self.pids(), self.backend_ids()
 
     def client(self) -> Any:
         client = boto3.client(
@@ -65,85 +75,86 @@ class Place:
         self.clients.append(client)
         return client
 
-    def version(self) -> str:
-        """Ask with one row; return the version that answers."""
-        answer = self.target.invoke(body_of(self.check()))
-        return answer.attributes["version"]
+    def live_version(self) -> str:
+        """Invoke the endpoint with one row; return the version that responds."""
+        response = self.target.invoke(request_body(self.live_check()))
+        return response.attributes["version"]
 
-    def check(self) -> Any:
-        release = self.home / ENDPOINT / self.state()["live"]["id"] / "release"
+    def live_check(self) -> Any:
+        """Load the check rows of the live release, and their predictions."""
+        release = self.endpoint_folder / self.state()["live"]["id"] / "release"
         return json.loads((release / CHECK_FILE).read_text())
 
 
-def body_of(known: Any, rows: int = 1) -> bytes:
-    return json.dumps({"dataframe_records": known["rows"][:rows]}).encode()
+def request_body(check: Any, rows: int = 1) -> bytes:
+    return json.dumps({"dataframe_records": check["rows"][:rows]}).encode()
 
 
 @contextmanager
-def a_place(root: Path, store: Path, tables: Path) -> Iterator[Place]:
-    """A folder to deploy in, from a store elsewhere; taken down at the end."""
+def create_project(root: Path, store: Path, tables: Path) -> Iterator[Project]:
+    """Create a project that deploys from a store elsewhere; tear it down at the end."""
     for name in ("train.csv", "test.csv", "test_prices.csv"):
         (root / name).symlink_to(tables / name)
     serving = {"port": find_free_port(), "workers": 1}
-    place = Place(
-        root, load_settings(write_settings(root, release={"store": str(store)}, serving=serving))
-    )
+    settings_file = write_settings(root, release={"store": str(store)}, serving=serving)
+    project = Project(root, load_settings(settings_file))
     try:
-        yield place
+        yield project
     finally:
-        for client in place.clients:
+        for client in project.clients:
             client.close()
-        place.target.teardown()
-        assert not place.pids()
+        project.target.teardown()
+        assert not project.pids()
 
 
-def rewrite(folder: Path, version: str) -> None:
-    """Make a changed folder a whole release again, of another version."""
+def rebuild_manifest(folder: Path, version: str) -> None:
+    """Turn a changed folder into a valid release again."""
     manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes(), str(folder))
     (folder / MANIFEST_FILE).unlink()
     changes = {"version": version, "files": list_files(folder)}
     (folder / MANIFEST_FILE).write_bytes(manifest.model_copy(update=changes).to_bytes())
 
 
-class Load:
-    """Clients that ask without a pause, each over one connection, until they are told to stop."""
+class ClientLoad:
+    """Clients that send requests without a pause, one connection per client."""
 
-    def __init__(self, place: Place, clients: int = 4) -> None:
-        self._port, self._body = place.port, body_of(place.check())
-        self._over = threading.Event()
+    def __init__(self, project: Project, clients: int = 4) -> None:
+        self._port, self._body = project.port, request_body(project.live_check())
+        self._stopped = threading.Event()
         self.versions: list[list[str]] = [[] for _ in range(clients)]
         self.failures: list[str] = []
-        self._threads = [threading.Thread(target=self._ask, args=(one,)) for one in self.versions]
+        self._threads = [
+            threading.Thread(target=self._send_requests, args=(one,)) for one in self.versions
+        ]
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> "ClientLoad":
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         for thread in self._threads:
             thread.join()
 
-    def _ask(self, versions: list[str]) -> None:
+    def _send_requests(self, versions: list[str]) -> None:
         connection = HTTPConnection("127.0.0.1", self._port, timeout=20)
         headers = {"Content-Type": "application/json"}
-        while not self._over.is_set():
+        path = f"/endpoints/{ENDPOINT}/invocations"
+        while not self._stopped.is_set():
             try:
-                connection.request(
-                    "POST", f"/endpoints/{ENDPOINT}/invocations", self._body, headers
-                )
-                answer = connection.getresponse()
-                content = answer.read().decode()
-                about = answer.headers.get("X-Amzn-SageMaker-Custom-Attributes", "")
+                connection.request("POST", path, self._body, headers)
+                response = connection.getresponse()
+                content = response.read().decode()
+                attributes = response.headers.get("X-Amzn-SageMaker-Custom-Attributes", "")
             except OSError as error:
                 self.failures.append(repr(error))
                 connection.close()
                 continue
-            if answer.status != 200:
+            if response.status != 200:
                 self.failures.append(content)
                 continue
-            versions.append(dict(one.split("=") for one in about.split(";"))["version"])
+            versions.append(dict(one.split("=") for one in attributes.split(";"))["version"])
         connection.close()
 
 
@@ -154,8 +165,8 @@ def wait_until(condition: Any, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def kill(pid: int) -> None:
-    """Kill a process that a test has started, and its children with it."""
+def kill_tree(pid: int) -> None:
+    """Kill a process that a test has started, and its child processes."""
     process = psutil.Process(pid)
     for one in [process, *process.children(recursive=True)]:
         one.kill()

@@ -1,4 +1,4 @@
-"""The local endpoint: real servers behind the real front, asked as AWS would be."""
+"""The local endpoint: deploy, roll back, repair and tear down real servers behind the router."""
 
 import fcntl
 import json
@@ -12,455 +12,444 @@ from typing import Any
 
 import psutil
 import pytest
-from botocore.exceptions import ClientError
 
 from contract.errors import EndpointError, ReleaseError
-from contract.names import Image
 from contract.release import CHECK_FILE
-from endpoints.backends import verify
-from endpoints.containers import HOME_LABEL, ServingContainers
+from endpoints.backends import Backends, check_predictions
 from endpoints.local import LocalTarget
 from endpoints.ports import find_free_port
-from endpoints.router_process import MODULE
-from endpoints.state import Backend, now
+from endpoints.router_process import ROUTER_MODULE
+from endpoints.state import Backend, BackendType, utc_now
 from tests.endpoints.conftest import Releases
-from tests.endpoints.helpers import ENDPOINT, Load, Place, body_of, kill, rewrite, wait_until
-from tests.helpers import run, start
-from tests.images import build, needs_engine
+from tests.endpoints.helpers import (
+    ENDPOINT,
+    MODEL,
+    ClientLoad,
+    Project,
+    kill_tree,
+    rebuild_manifest,
+    request_body,
+    wait_until,
+)
+from tests.helpers import Recorder, run, start
 
-MODEL = "house-prices"
 
-
-def test_a_release_is_deployed_by_a_command_and_outlives_it(place: Place) -> None:
-    done = run("scripts.deploy", folder=place.root)
+def test_deployment_outlives_its_command(project: Project) -> None:
+    done = run("scripts.deploy", folder=project.root)
 
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(f"Deploying the champion of {MODEL} to {ENDPOINT}\n")
     assert done.stdout.startswith(f"Live: {MODEL} version 1 (sha256 ")
-    live = place.state()["live"]
-    # A session of its own: no terminal that is closed, and no Ctrl-C, reaches it.
+    live = project.state()["live"]
+    # In a session of its own, so that neither a closed terminal nor Ctrl-C stops it.
     assert os.getsid(live["pid"]) == live["pid"]
-    for pid in place.pids():
+    for pid in project.pids():
         assert os.getsid(pid) != os.getsid(0)
-    known = place.check()
-    response = place.client().invoke_endpoint(
+    check = project.live_check()
+    response = project.client().invoke_endpoint(
         EndpointName=ENDPOINT,
-        Body=body_of(known, 20),
+        Body=request_body(check, 20),
         ContentType="application/json",
         InferenceId="mine",
     )
     assert json.loads(response["Body"].read())["predictions"] == pytest.approx(
-        known["predictions"], rel=1e-5
+        check["predictions"], rel=1e-5
     )
-    assert response["ContentType"] == "application/json"
-    assert response["InvokedProductionVariant"] == "AllTraffic"
     assert f"model={MODEL};version=1;digest=sha256:{live['digest']}" in response["CustomAttributes"]
-    assert '"mine"' in (place.home / ENDPOINT / live["id"] / "log").read_text()
+    assert '"mine"' in (project.endpoint_folder / live["id"] / "log").read_text()
 
 
-def test_the_front_answers_in_the_forms_of_aws(place: Place) -> None:
-    place.target.deploy()
-    client = place.client()
+def test_deployment_and_rollback_under_load_fail_no_request(project: Project) -> None:
+    project.target.deploy("1")
+    first = project.state()["live"]
 
-    with pytest.raises(ClientError) as unknown:
-        client.invoke_endpoint(EndpointName="another", Body=b"{}")
-    with pytest.raises(client.exceptions.ModelError) as refused:
-        client.invoke_endpoint(EndpointName=ENDPOINT, Body=b"{", ContentType="application/json")
-    with pytest.raises(ClientError) as large:
-        client.invoke_endpoint(EndpointName=ENDPOINT, Body=b" " * (25 * 2**20 + 1))
-    text = client.invoke_endpoint(
-        EndpointName=ENDPOINT,
-        Body=body_of(place.check()),
-        ContentType="application/json",
-        Accept="text/csv",
-    )
-
-    assert unknown.value.response["Error"]["Code"] == "ValidationError"
-    assert unknown.value.response["Error"]["Message"] == "Endpoint another not found."
-    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 424
-    assert refused.value.response["OriginalStatusCode"] == 400
-    assert "error_code" in json.loads(refused.value.response["OriginalMessage"])
-    assert large.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
-    assert text["ContentType"].startswith("text/csv")
-    assert float(text["Body"].read()) == pytest.approx(place.check()["predictions"][0], rel=1e-5)
-    with pytest.raises(EndpointError, match=r"Received client error \(400\) from primary"):
-        place.target.invoke(b"{")
-
-
-def test_a_deployment_and_a_rollback_under_load_fail_no_request(place: Place) -> None:
-    place.target.deploy("1")
-    first = place.state()["live"]
-
-    with Load(place) as load:
+    with ClientLoad(project) as load:
         time.sleep(0.5)
-        move = place.target.deploy("2")
+        deployed = project.target.deploy("2")
         time.sleep(0.5)
-        began = time.monotonic()
-        back = place.target.rollback()
-        rollback = time.monotonic() - began
+        started = time.monotonic()
+        rolled_back = project.target.rollback()
+        rollback_seconds = time.monotonic() - started
         time.sleep(0.5)
 
-    assert (move.live.version, move.changed) == ("2", True)
-    assert move.previous is not None
-    assert move.previous.version == "1"
-    assert back.live.version == "1"
-    assert rollback < 1
+    assert (deployed.live.version, deployed.changed) == ("2", True)
+    assert deployed.previous is not None
+    assert deployed.previous.version == "1"
+    assert rolled_back.live.version == "1"
+    assert rollback_seconds < 1
     assert load.failures == []
     for versions in load.versions:
-        turns = [
-            one for one, before in zip(versions, ["", *versions], strict=False) if one != before
-        ]
-        assert turns == ["1", "2", "1"]
-    assert place.state()["live"]["pid"] == first["pid"]  # it ran all the time
-    assert place.state()["previous"]["version"] == "2"
+        previous = ["", *versions]
+        switches = [one for one, before in zip(versions, previous, strict=False) if one != before]
+        assert switches == ["1", "2", "1"]
+    assert project.state()["live"]["pid"] == first["pid"]  # it was never stopped
+    assert project.state()["previous"]["version"] == "2"
 
 
-def test_the_one_before_the_former_is_ended_under_load_without_a_failure(two_live: Place) -> None:
-    first = two_live.state()["previous"]
+def test_backend_before_the_previous_one_is_stopped_under_load_without_a_failure(
+    deployed_twice: Project,
+) -> None:
+    first = deployed_twice.state()["previous"]
 
-    with Load(two_live) as load:
-        two_live.target.rollback()
-        two_live.target.deploy("2")  # of which a server is there: the former, as it happens
+    with ClientLoad(deployed_twice) as load:
+        deployed_twice.target.rollback()
+        # Starts another server of version 2; the one that is the previous one now is stopped.
+        deployed_twice.target.deploy("2")
         time.sleep(0.3)
 
     assert load.failures == []
-    state = two_live.state()
+    state = deployed_twice.state()
     assert (state["live"]["version"], state["previous"]["version"]) == ("2", "1")
     assert state["previous"]["pid"] == first["pid"]
-    assert two_live.folders() == {state["live"]["id"], state["previous"]["id"]}
-    assert {state["live"]["pid"], state["previous"]["pid"]} < two_live.pids()
-    assert len(two_live.pids()) == 5  # the front, and two servers with a worker each
+    assert deployed_twice.backend_ids() == {state["live"]["id"], state["previous"]["id"]}
+    assert {state["live"]["pid"], state["previous"]["pid"]} < deployed_twice.pids()
+    assert len(deployed_twice.pids()) == 5  # the router, and two servers with one worker each
 
 
-def test_what_is_live_is_not_deployed_again(place: Place) -> None:
-    place.target.deploy()
-    before = place.state()
+def test_live_release_is_not_deployed_again(project: Project) -> None:
+    project.target.deploy()
+    before = project.state()
 
-    again = run("scripts.deploy", "--version", "1", folder=place.root)
-    state = place.state()
-    other = run("scripts.deploy", folder=place.root, STACK_SERVING__MAX_BODY_MB="1")
+    again = run("scripts.deploy", "--version", "1", folder=project.root)
+    after = project.state()
+    changed = run("scripts.deploy", folder=project.root, STACK_SERVING__MAX_BODY_MB="1")
 
     assert again.returncode == 0, again.stderr
-    assert again.stdout.startswith(f"Live already: {MODEL} version 1")
-    assert state == before
-    assert other.stdout.startswith(f"Live: {MODEL} version 1")  # with other settings it is another
+    assert again.stdout.startswith(f"Already live: {MODEL} version 1")
+    assert after == before
+    assert changed.stdout.startswith(f"Live: {MODEL} version 1")  # with other serving settings
 
 
-def test_a_tracked_model_is_released_first(releases: Releases, place: Place) -> None:
-    settings = place.settings.model_copy(update={"tracking": releases.settings.tracking})
+@pytest.mark.parametrize("module", ["serving/app.py", "contract/settings/sections.py"])
+def test_server_digest_covers_every_module_of_the_server(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    code = tmp_path / "code"
+    for package in ("serving", "contract"):
+        shutil.copytree(package, code / package)
+    monkeypatch.setattr("endpoints.backends.PROJECT_ROOT", code)
+    backends = Backends(project.endpoint_folder, project.settings.serving)
+    before = backends.server_digest(BackendType.PROCESS)
+
+    with (code / module).open("a") as file:
+        file.write("# changed\n")
+
+    assert backends.server_digest(BackendType.PROCESS) != before
+
+
+def test_tracked_model_is_released_before_its_deployment(
+    releases: Releases, project: Project
+) -> None:
     uri = f"sqlite:///{releases.settings.root}/.local/mlflow.db"
-    tracking = settings.tracking.model_copy(update={"uri": uri})
-    settings = settings.model_copy(update={"tracking": tracking})
+    tracking = releases.settings.tracking.model_copy(update={"uri": uri})
+    settings = project.settings.model_copy(update={"tracking": tracking})
 
-    move = LocalTarget(settings).deploy(model=f"runs:/{releases.runs['2']}/model")
+    result = LocalTarget(settings).deploy(model=f"runs:/{releases.runs['2']}/model")
 
-    assert move.live.version == "2"
+    assert result.live.version == "2"
     with pytest.raises(EndpointError, match="either a version or a model"):
-        place.target.deploy("1", "runs:/any/model")
+        project.target.deploy("1", "runs:/any/model")
 
 
-def _tamper(store: Path) -> str:
+def _change_a_file(store: Path) -> str:
     (store / MODEL / "2/model.onnx").write_bytes(b"another")
-    return "model.onnx differs from what manifest.json says of it"
+    return "model.onnx"
 
 
-def _predict_otherwise(store: Path) -> str:
+def _change_the_expected_predictions(store: Path) -> str:
     file = store / MODEL / "2" / CHECK_FILE
-    known = json.loads(file.read_text())
-    known["predictions"][3] *= 1.001
-    file.write_text(json.dumps(known))
-    rewrite(file.parent, "2")
-    return "house-prices version 2 doesn't start: house-prices version 2: predicts otherwise"
+    check = json.loads(file.read_text())
+    check["predictions"][3] *= 1.001
+    file.write_text(json.dumps(check))
+    rebuild_manifest(file.parent, "2")
+    return "house-prices version 2 does not start: house-prices version 2: "
 
 
 def _break_the_graph(store: Path) -> str:
     (store / MODEL / "2/packed.onnx").write_bytes(b"no graph")
-    rewrite(store / MODEL / "2", "2")
-    return "house-prices version 2 doesn't start: house-prices version 2: packed.onnx: "
+    rebuild_manifest(store / MODEL / "2", "2")
+    return "house-prices version 2 does not start: house-prices version 2: packed.onnx: "
 
 
-def _lose_the_check(store: Path) -> str:
+def _remove_the_check(store: Path) -> str:
     (store / MODEL / "2" / CHECK_FILE).unlink()
-    rewrite(store / MODEL / "2", "2")
-    return "house-prices version 2: no check.json to try it with"
+    rebuild_manifest(store / MODEL / "2", "2")
+    return "house-prices version 2: no valid check.json to check it with"
 
 
-def _lose(store: Path) -> str:
+def _remove_the_release(store: Path) -> str:
     shutil.rmtree(store / MODEL / "2")
-    return "house-prices: no version 2 (there are: 1)"
+    return "house-prices: no version 2 (available: 1)"
 
 
 @pytest.mark.parametrize(
-    "damage", [_tamper, _predict_otherwise, _break_the_graph, _lose_the_check, _lose]
+    "damage",
+    [
+        _change_a_file,
+        _change_the_expected_predictions,
+        _break_the_graph,
+        _remove_the_check,
+        _remove_the_release,
+    ],
 )
-def test_a_broken_release_leaves_the_old_one_and_nothing_of_itself(
-    place: Place, store: Path, damage: Any
+def test_damaged_release_leaves_the_live_one_unchanged_and_nothing_behind(
+    project: Project, store: Path, damage: Any
 ) -> None:
     reason = damage(store)
     with pytest.raises((ReleaseError, EndpointError)) as first:
-        place.target.deploy("2")
-    assert not place.home.exists()
-    assert not place.pids()
-    place.target.deploy("1")
-    before = (place.state(), place.pids(), place.folders())
+        project.target.deploy("2")
+    assert not project.endpoints_folder.exists()
+    assert not project.pids()
+    project.target.deploy("1")
+    before = project.snapshot()
 
     with pytest.raises((ReleaseError, EndpointError)) as second:
-        place.target.deploy("2")
+        project.target.deploy("2")
 
     for error in (first, second):
         assert reason in str(error.value)
         assert "\n" not in str(error.value)
-    assert (place.state(), place.pids(), place.folders()) == before
-    assert place.version() == "1"
+    assert project.snapshot() == before
+    assert project.live_version() == "1"
 
 
-def test_an_answer_that_is_not_the_releases_is_refused() -> None:
+def test_response_that_differs_from_the_release_is_an_error() -> None:
     backend = Backend(
-        id="1", model="m", version="1", digest="d", type=BackendType.PROCESS, server_digest="s", port=1,
-        pid=1, started_at=now(), live_since=now(),
+        id="1", model="m", version="1", digest="d", type=BackendType.PROCESS, server_digest="s",
+        port=1, pid=1, started_at=utc_now(), live_since=utc_now(),
     )  # fmt: skip
-    ours = "model=m;version=1;digest=sha256:d"
+    attributes = "model=m;version=1;digest=sha256:d"
 
-    verify(backend, [1.0, 2.0], ours, '{"predictions": [1.000001, 2.0]}')
-    for attributes, answer, reason in (
+    check_predictions(backend, [1.0, 2.0], attributes, '{"predictions": [1.000001, 2.0]}')
+    for header, response, reason in (
         ("digest=sha256:e", '{"predictions": [1.0, 2.0]}', "another release"),
         ("", '{"predictions": [1.0, 2.0]}', "another release"),
-        (ours, '{"predictions": [1.0, 2.1]}', r"\[2.1\] instead of \[2.0\] for check row 2"),
-        (ours, '{"predictions": [1.0, NaN]}', r"\[nan\] instead of \[2.0\] for check row 2"),
-        (ours, '{"predictions": [1.0]}', r"\[\] instead of \[2.0\] for check row 2"),
-        (ours, '{"answers": [1.0]}', "no predictions"),
+        (attributes, '{"predictions": [1.0, 2.1]}', r"\[2.1\] instead of \[2.0\] for check row 2"),
+        (attributes, '{"predictions": [1.0, NaN]}', r"\[nan\] instead of \[2.0\] for check row 2"),
+        (attributes, '{"predictions": [1.0]}', r"\[\] instead of \[2.0\] for check row 2"),
+        (attributes, '{"answers": [1.0]}', "the response has no predictions"),
     ):
         with pytest.raises(EndpointError, match=reason):
-            verify(backend, [1.0, 2.0], attributes, answer)
+            check_predictions(backend, [1.0, 2.0], header, response)
 
 
-def test_dead_servers_are_said_and_mended(two_live: Place) -> None:
-    state = two_live.state()
-    kill(state["live"]["pid"])
-    kill(state["previous"]["pid"])
+def test_status_restarts_stopped_servers_and_reports_it(deployed_twice: Project) -> None:
+    state = deployed_twice.state()
+    kill_tree(state["live"]["pid"])
+    kill_tree(state["previous"]["pid"])
 
-    client = two_live.client()
-    with pytest.raises(client.exceptions.ServiceUnavailable, match="make status mends it"):
+    client = deployed_twice.client()
+    with pytest.raises(client.exceptions.ServiceUnavailable, match="run make status to restart it"):
         client.invoke_endpoint(EndpointName=ENDPOINT, Body=b"{}")
-    done = run("scripts.status", folder=two_live.root)
+    done = run("scripts.status", folder=deployed_twice.root)
 
     assert done.returncode == 0, done.stdout + done.stderr
     for role in ("live", "previous"):
-        found = f"Mended: {role}: {MODEL} version {state[role]['version']} (process "
-        assert f"{found}{state[role]['pid']}) did not answer: started again" in done.stdout
-    assert two_live.version() == "2"
-    again = run("scripts.status", "--json", folder=two_live.root)
+        name = f"{role}: {MODEL} version {state[role]['version']} (process {state[role]['pid']})"
+        assert f"Repaired: {name} did not respond; restarted it as process " in done.stdout
+    assert deployed_twice.live_version() == "2"
+    again = run("scripts.status", "--json", folder=deployed_twice.root)
     status = json.loads(again.stdout)
-    assert (again.returncode, status["healthy"], status["mended"]) == (0, True, [])
-    assert two_live.target.rollback().live.version == "1"
+    assert (again.returncode, status["healthy"], status["repaired"]) == (0, True, [])
+    assert deployed_twice.target.rollback().live.version == "1"
 
 
-def test_a_dead_front_is_said_and_mended(place: Place) -> None:
-    place.target.deploy()
-    kill(*[pid for pid in place.pids() if MODULE in psutil.Process(pid).cmdline()])
+def test_status_restarts_a_stopped_router_and_reports_it(project: Project) -> None:
+    project.target.deploy()
+    (router,) = [pid for pid in project.pids() if ROUTER_MODULE in psutil.Process(pid).cmdline()]
+    kill_tree(router)
 
-    with pytest.raises(EndpointError, match=r"nothing answers at .*; make status says why"):
-        place.target.invoke(b"{}")
-    status = place.target.status()
+    with pytest.raises(EndpointError, match=r"no response from http://.*; run make status"):
+        project.target.invoke(b"{}")
+    status = project.target.status()
 
     assert status.healthy
-    assert status.repaired == (
-        f"nothing answered at http://127.0.0.1:{place.port}: the front was started again",
-    )
-    assert place.version() == "1"
+    origin = f"http://127.0.0.1:{project.port}"
+    assert status.repaired == (f"the router at {origin} did not respond; restarted it",)
+    assert project.live_version() == "1"
 
 
-def test_a_deployment_mends_what_is_dead(place: Place) -> None:
-    place.target.deploy()
-    for pid in place.pids():
+def test_deployment_replaces_stopped_servers(project: Project) -> None:
+    project.target.deploy()
+    for pid in project.pids():
         if psutil.pid_exists(pid):
-            kill(pid)
+            kill_tree(pid)
 
-    move = place.target.deploy()
+    result = project.target.deploy()
 
-    assert move.changed
-    assert (move.live.version, move.previous) == ("1", None)
-    assert place.version() == "1"
+    assert result.changed
+    assert (result.live.version, result.previous) == ("1", None)
+    assert project.live_version() == "1"
 
 
-def test_a_rollback_starts_a_former_one_that_died(two_live: Place) -> None:
-    kill(two_live.state()["previous"]["pid"])
+def test_rollback_restarts_a_stopped_previous_server(deployed_twice: Project) -> None:
+    kill_tree(deployed_twice.state()["previous"]["pid"])
 
-    done = run("scripts.rollback", folder=two_live.root)
+    done = run("scripts.rollback", folder=deployed_twice.root)
 
     assert done.returncode == 0, done.stderr
-    assert "house-prices version 1 does not answer any more: starting it again" in done.stderr
+    assert "house-prices version 1 does not respond; restarting it" in done.stderr
     assert done.stdout.startswith("Live: house-prices version 1 ")
-    assert done.stdout.endswith("Former: house-prices version 2, kept for make rollback\n")
-    assert two_live.version() == "1"
+    assert "Previous: house-prices version 2" in done.stdout
+    assert deployed_twice.live_version() == "1"
 
 
-def test_without_a_former_release_there_is_no_rollback(place: Place) -> None:
-    nothing = run("scripts.rollback", folder=place.root)
-    place.target.deploy()
-    first = run("scripts.rollback", folder=place.root)
+def test_rollback_without_a_previous_release_is_one_line(project: Project) -> None:
+    nothing = run("scripts.rollback", folder=project.root)
+    project.target.deploy()
+    first = run("scripts.rollback", folder=project.root)
 
     assert nothing.returncode == first.returncode == 2
-    reason = "nothing is deployed; make deploy-endpoint does it"
+    reason = "nothing is deployed; run make deploy-endpoint"
     assert nothing.stderr.splitlines()[1:] == [f"error: {ENDPOINT}: {reason}"]
-    reason = "there is no former release to go back to"
+    reason = "there is no previous release to roll back to"
     assert first.stderr.splitlines()[1:] == [f"error: {ENDPOINT}: {reason}"]
 
 
-def test_a_port_in_use_is_one_line(place: Place) -> None:
+def test_port_in_use_is_one_line(project: Project) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", place.port))
+        taken.bind(("127.0.0.1", project.port))
         taken.listen()
 
-        done = run("scripts.deploy", folder=place.root)
+        done = run("scripts.deploy", folder=project.root)
 
     assert done.returncode == 2
-    advice = "STACK_SERVING__PORT or serving.port in settings.toml chooses another"
+    advice = "set another one in STACK_SERVING__PORT or in serving.port of settings.toml"
     assert done.stderr.splitlines()[1:] == [
-        f"error: port {place.port} is in use by a program; {advice}"
+        f"error: port {project.port} is in use by another program; {advice}"
     ]
-    assert not place.home.exists()
+    assert not project.endpoints_folder.exists()
 
 
-def test_a_new_port_moves_the_front(place: Place) -> None:
-    place.target.deploy()
-    old = place.port
+def test_changed_port_moves_the_router(project: Project) -> None:
+    project.target.deploy()
+    old = project.port
     port = find_free_port()
 
-    done = run("scripts.deploy", folder=place.root, STACK_SERVING__PORT=str(port))
+    done = run("scripts.deploy", folder=project.root, STACK_SERVING__PORT=str(port))
 
     assert done.returncode == 0, done.stderr
-    assert f"At http://127.0.0.1:{port}/endpoints/{ENDPOINT}/invocations" in done.stdout
-    with pytest.raises(EndpointError, match=f"nothing answers at http://127.0.0.1:{old}"):
-        place.target.invoke(b"{}")
+    assert f"http://127.0.0.1:{port}/endpoints/{ENDPOINT}/invocations" in done.stdout
+    with pytest.raises(EndpointError, match=f"no response from http://127.0.0.1:{old}"):
+        project.target.invoke(b"{}")
 
 
-def test_of_two_deployments_at_once_the_second_is_told(place: Place) -> None:
-    place.target.deploy()
-    with (place.home / "lock").open() as lock:
+def test_second_of_two_concurrent_deployments_is_refused(project: Project) -> None:
+    project.target.deploy()
+    with (project.endpoints_folder / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
-        done = run("scripts.deploy", "--version", "2", folder=place.root)
-        status = place.target.status()
+        done = run("scripts.deploy", "--version", "2", folder=project.root)
+        status = project.target.status()
 
     assert done.returncode == 2
-    reason = "another deployment, rollback or teardown is under way here"
-    assert done.stderr.splitlines()[1] == f"error: {reason}; try again when it has ended"
+    reason = "another deployment, rollback or teardown is in progress"
+    assert done.stderr.splitlines()[1] == f"error: {reason}; try again when it has finished"
     assert status.healthy
-    assert place.version() == "1"
+    assert project.live_version() == "1"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_deployment_that_is_cut_off_leaves_the_old_one(place: Place, number: int) -> None:
-    place.target.deploy("1")
-    before = (place.state(), place.pids(), place.folders())
+def test_interrupted_deployment_leaves_the_live_one_unchanged(project: Project) -> None:
+    project.target.deploy("1")
+    before = project.snapshot()
 
-    process = start("scripts.deploy", "--version", "2", folder=place.root)
-    wait_until(lambda: len(place.pids()) > len(before[1]))
-    process.send_signal(number)
+    process = start("scripts.deploy", "--version", "2", folder=project.root)
+    wait_until(lambda: len(project.pids()) > len(before[1]))
+    process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
 
-    if number == signal.SIGINT:
-        assert process.returncode == 130
-        assert output.splitlines()[-1] == "interrupted"
-    else:  # it had no time to clean up: whatever is deployed next does
-        place.target.deploy("2")
-        assert place.target.rollback().live.version == "1"
-        assert len(place.folders()) == 2
-        assert len(place.pids()) == 5
-        return
-    assert (place.state(), place.pids(), place.folders()) == before
-    assert place.version() == "1"
+    assert process.returncode == 130
+    assert output.splitlines()[-1] == "interrupted"
+    assert project.snapshot() == before
+    assert project.live_version() == "1"
 
 
-@pytest.mark.parametrize("damage", ["", "broken state", "no state"])
-def test_a_teardown_leaves_nothing(two_live: Place, damage: str) -> None:
-    file = two_live.home / ENDPOINT / "state.json"
-    pids = two_live.pids()
+def test_killed_deployment_is_cleaned_up_by_the_next_one(project: Project) -> None:
+    project.target.deploy("1")
+    pids = project.pids()
+
+    process = start("scripts.deploy", "--version", "2", folder=project.root)
+    wait_until(lambda: len(project.pids()) > len(pids))
+    process.kill()
+    process.communicate(timeout=60)
+
+    project.target.deploy("2")
+    assert project.target.rollback().live.version == "1"
+    assert len(project.backend_ids()) == 2
+    assert len(project.pids()) == 5
+
+
+@pytest.mark.parametrize("damage", ["", "invalid state", "no state"])
+def test_teardown_leaves_nothing_behind(deployed_twice: Project, damage: str) -> None:
+    file = deployed_twice.endpoint_folder / "state.json"
+    pids = deployed_twice.pids()
     assert len(pids) == 5
-    if damage == "broken state":
+    if damage == "invalid state":
         file.write_text("{")
     elif damage == "no state":
         shutil.rmtree(file.parent)
 
     if damage:
-        looked = run("scripts.status", folder=two_live.root)
-        assert looked.returncode == 1
-        assert "Broken: " in looked.stdout
-        assert "Traceback" not in looked.stderr
-    done = run("scripts.teardown", folder=two_live.root)
-    again = run("scripts.teardown", folder=two_live.root)
+        checked = run("scripts.status", folder=deployed_twice.root)
+        assert checked.returncode == 1
+        assert "state.json" in checked.stdout
+        assert "Traceback" not in checked.stderr
+    done = run("scripts.teardown", folder=deployed_twice.root)
+    again = run("scripts.teardown", folder=deployed_twice.root)
 
     assert done.returncode == again.returncode == 0, done.stderr
     assert "5 processes" in done.stdout
     assert again.stdout == "There was nothing to remove\n"
-    assert not two_live.home.exists()
-    assert not two_live.pids()
+    assert not deployed_twice.endpoints_folder.exists()
+    assert not deployed_twice.pids()
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", two_live.port))
+        probe.bind(("127.0.0.1", deployed_twice.port))
 
 
-def test_a_deployment_writes_a_broken_state_anew(two_live: Place) -> None:
-    (two_live.home / ENDPOINT / "state.json").write_text("{")
+def test_deployment_replaces_an_invalid_state(
+    deployed_twice: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    (deployed_twice.endpoint_folder / "state.json").write_text("{")
 
-    move = two_live.target.deploy("1")
+    result = deployed_twice.target.deploy("1")
 
-    assert (move.live.version, move.previous) == ("1", None)
-    assert any("state.json: can't be read" in line for line in caplog.messages)
-    assert two_live.version() == "1"
-    assert len(two_live.pids()) == 3
-
-
-@needs_engine
-@pytest.mark.timeout(900)
-def test_a_container_takes_turns_with_a_process(place: Place) -> None:
-    build(Image.SERVE)
-    engine = ServingContainers()
-    place.target.deploy("1")
-
-    done = run("scripts.deploy", "--engine", "container", folder=place.root)
-
-    assert done.returncode == 0, done.stderr
-    assert "container prod-endpoint-1-" in done.stdout
-    assert place.version() == "1"
-    assert place.target.rollback().live.runs_as.startswith("process ")
-    (name,) = engine.find(HOME_LABEL, place.home)
-    engine.remove(name)
-    assert place.target.status().repaired[0].startswith(f"previous: {MODEL} version 1 (container ")
-    assert place.target.rollback().live.runs_as == f"container {name}"
-    assert place.version() == "1"
-    assert place.target.teardown() == ("endpoint prod-endpoint", "3 processes", "1 container")
-    assert not engine.find(HOME_LABEL, place.home)
+    assert (result.live.version, result.previous) == ("1", None)
+    assert any("state.json: can't be parsed" in line for line in caplog.messages)
+    assert deployed_twice.live_version() == "1"
+    assert len(deployed_twice.pids()) == 3
 
 
-def test_an_image_that_is_not_built_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("endpoints.containers.IMAGE", "no-such-image")
+def test_deployment_logs_its_steps(project: Project, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="endpoints")
 
-    with pytest.raises(EndpointError, match=r"no image no-such-image|no container engine works"):
-        LocalTarget(place.settings, BackendType.CONTAINER).deploy()
+    project.target.deploy()
 
-    assert not place.home.exists()
-
-
-def test_it_trains_as_the_command_does(releases: Releases) -> None:
-    done = LocalTarget(releases.settings).train(Recorder())
-
-    assert done.winner.run_id in releases.runs.values()
-    assert done.winner.name.startswith("ridge alpha=")
-    assert done.test_metrics is not None
-    assert done.winner.metrics["RMSE"] > 0
+    logged = [one.getMessage() for one in caplog.records if one.name == "endpoints.local"]
+    assert logged == [
+        f"Starting {MODEL} version 1",
+        "Its predictions match the release; switching traffic to it",
+    ]
 
 
-def test_nothing_deployed_is_said(place: Place) -> None:
-    done = run("scripts.status", folder=place.root)
+def test_target_trains_as_the_command_does(releases: Releases) -> None:
+    result = LocalTarget(releases.settings).train(Recorder())
+
+    assert result.winner.run_id in releases.runs.values()
+    assert result.winner.name.startswith("ridge alpha=")
+    assert result.test_metrics is not None
+    assert result.winner.metrics["RMSE"] > 0
+
+
+def test_status_without_a_deployment_creates_nothing(project: Project) -> None:
+    done = run("scripts.status", folder=project.root)
 
     assert done.returncode == 1
-    assert done.stdout == "Nothing is deployed; make deploy-endpoint does it\n"
-    assert not place.home.exists()
+    assert done.stdout == "Nothing is deployed; run make deploy-endpoint\n"
+    assert not project.endpoints_folder.exists()
 
 
-def test_a_store_without_releases_is_said(place: Place, store: Path) -> None:
+def test_empty_release_store_is_an_error(project: Project, store: Path) -> None:
     shutil.rmtree(store)
 
-    with pytest.raises(EndpointError, match="nothing is released yet: make release does it"):
-        place.target.deploy()
+    with pytest.raises(EndpointError, match="nothing is released yet; run make release"):
+        project.target.deploy()

@@ -1,4 +1,4 @@
-"""The Makefile's targets and the CDK itself, run against an emulated account."""
+"""Run the Makefile's targets and the CDK CLI against an emulated account."""
 
 import fcntl
 import os
@@ -9,34 +9,37 @@ from contextlib import contextmanager
 from contract.paths import PROJECT_ROOT
 from tests.emulator.account import Account
 
-Done = subprocess.CompletedProcess[str]
+CompletedProcess = subprocess.CompletedProcess[str]
 
 
 def make(account: Account, target: str, *arguments: str, **environment: str) -> str:
-    """Run one of the Makefile's targets; it has to succeed."""
-    return _said(try_make(account, target, *arguments, **environment))
+    """Run a target of the Makefile, which must succeed, and return its output."""
+    return _checked_output(try_make(account, target, *arguments, **environment))
 
 
-def try_make(account: Account, target: str, *arguments: str, **environment: str) -> Done:
+def try_make(
+    account: Account, target: str, *arguments: str, **environment: str
+) -> CompletedProcess:
+    """Run a target of the Makefile, which may fail."""
     return _run(account, ["make", target, *arguments], **environment)
 
 
 def cdk(account: Account, *arguments: str) -> str:
-    """Run the CDK itself, as one does who knows it and not the Makefile."""
-    return _said(_run(account, [str(PROJECT_ROOT / "node_modules/.bin/cdk"), *arguments]))
+    """Run the CDK CLI itself, as a user does who does not use the Makefile."""
+    return _checked_output(_run(account, [str(PROJECT_ROOT / "node_modules/.bin/cdk"), *arguments]))
 
 
-def _run(account: Account, command: list[str], **environment: str) -> Done:
-    # Without what the make that runs the tests was told: it would be told to this one as well.
-    shell = {
+def _run(account: Account, command: list[str], **environment: str) -> CompletedProcess:
+    # Without the variables of the make that runs the tests: this make would inherit its options.
+    inherited = {
         name: value for name, value in os.environ.items() if "MAKE" not in name and name != "ARGS"
     }
     own = {"STACK_INFRA__ALARM_EMAIL": "team@example.com", "CI": "true"}
-    with _alone():
+    with _cdk_lock():
         return subprocess.run(
             command,
             cwd=PROJECT_ROOT,
-            env={**shell, **own, **account.environment, **environment},
+            env={**inherited, **own, **account.environment, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -46,8 +49,8 @@ def _run(account: Account, command: list[str], **environment: str) -> Done:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """The CDK refuses to read templates while another of its processes writes some."""
+def _cdk_lock() -> Iterator[None]:
+    """Run one CDK at a time: it does not read templates while another process writes them."""
     file = PROJECT_ROOT / ".local" / "cdk.lock"
     file.parent.mkdir(exist_ok=True)
     with file.open("w") as lock:
@@ -55,6 +58,7 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _said(done: Done) -> str:
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+def _checked_output(process: CompletedProcess) -> str:
+    output = process.stdout + process.stderr
+    assert process.returncode == 0, output
+    return output

@@ -1,4 +1,4 @@
-"""The templates of every setting that matters, synthesised once."""
+"""Fixtures: the templates of every relevant variant of the settings, synthesized once."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from contract.names import StackName, stack_name
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import load_settings
 from contract.settings.stage import Stage
-from infra.app import build
+from infra.app import build_app
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/abc"
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -25,78 +25,93 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"certificate_arn": CERTIFICATE, "mlflow_domain": "mlflow.example.com"},
     ),
 }
+"""The stage and the changed settings of each variant."""
 
 
 @dataclass(frozen=True)
-class Synthesised:
-    """A stage's templates."""
+class StageTemplates:
+    """The synthesized templates of a stage."""
 
     stage: Stage
     folder: Path
 
-    def template(self, part: StackName) -> dict[str, Any]:
-        file = self.folder / f"{stack_name(self.stage, part)}.template.json"
+    def template(self, name: StackName) -> dict[str, Any]:
+        """Return the template of a stack."""
+        file = self.folder / f"{stack_name(self.stage, name)}.template.json"
         return dict(json.loads(file.read_text()))
 
-    def of_type(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every resource of a type, by its logical id, with all that is said of it."""
-        for part in StackName:
-            for name, resource in self.template(part)["Resources"].items():
-                if resource["Type"] == kind:
-                    yield name, resource
+    def resources(self, resource_type: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the logical id and the definition of every resource of a type."""
+        for name in StackName:
+            for logical_id, resource in self.template(name)["Resources"].items():
+                if resource["Type"] == resource_type:
+                    yield logical_id, resource
 
-    def properties(self, kind: str) -> list[dict[str, Any]]:
-        found = [resource["Properties"] for _, resource in self.of_type(kind)]
-        assert found, f"there is no {kind}"
+    def properties(self, resource_type: str) -> list[dict[str, Any]]:
+        """Return the properties of every resource of a type; there must be at least one."""
+        found = [resource["Properties"] for _, resource in self.resources(resource_type)]
+        assert found, f"no {resource_type} in the templates"
+        return found
+
+    def security_group(self, description: str) -> dict[str, Any]:
+        """Return the security group whose description starts with `description`."""
+        (found,) = [
+            group
+            for group in self.properties("AWS::EC2::SecurityGroup")
+            if group["GroupDescription"].startswith(description)
+        ]
         return found
 
     def statements(self) -> list[tuple[str, dict[str, Any]]]:
-        """Every statement of every role, with the role's name."""
+        """Return every statement of every role, with the role's logical id."""
         return [
-            (name, statement)
-            for name, role in self.of_type("AWS::IAM::Role")
+            (logical_id, statement)
+            for logical_id, role in self.resources("AWS::IAM::Role")
             for policy in role["Properties"].get("Policies", [])
             for statement in policy["PolicyDocument"]["Statement"]
         ]
 
-    def containers(self, suffix: str) -> list[dict[str, Any]]:
-        """The containers of the tasks whose families end so."""
+    def containers(self, family_suffix: str) -> list[dict[str, Any]]:
+        """Return the containers of the task definitions whose family ends with a suffix."""
         return [
             container
             for task in self.properties("AWS::ECS::TaskDefinition")
-            if task["Family"].endswith(suffix)
+            if task["Family"].endswith(family_suffix)
             for container in task["ContainerDefinitions"]
         ]
 
     @property
     def text(self) -> str:
-        return "".join(json.dumps(self.template(part)) for part in StackName)
+        """The text of all templates."""
+        return "".join(json.dumps(self.template(name)) for name in StackName)
 
 
-def listed(value: Any) -> list[Any]:
-    """What CloudFormation writes without its list where it is one."""
+def as_list(value: Any) -> list[Any]:
+    """Return a property as a list; CloudFormation may write a single element without one."""
     return value if isinstance(value, list) else [value]
 
 
 def stage_with(name: str, changes: Mapping[str, Any]) -> Stage:
-    """A stage of the project's own settings, with an address and some changes."""
+    """Return a stage of the project's own settings.toml, with an email address and some changes."""
     settings = load_settings(PROJECT_ROOT / "settings.toml")
     own = {**settings.stages[name], "alarm_email": "team@example.com", **changes}
     return settings.model_copy(update={"stages": {name: own}}).get_stage(name)
 
 
 @pytest.fixture(scope="session")
-def synthesised(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Synthesised]:
+def templates_by_variant(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StageTemplates]:
     found = {}
     for variant, (name, changes) in VARIANTS.items():
         folder = tmp_path_factory.mktemp(variant)
         stage = stage_with(name, changes)
-        build(stage, str(folder)).synth()
-        found[variant] = Synthesised(stage, folder)
+        build_app(stage, str(folder)).synth()
+        found[variant] = StageTemplates(stage, folder)
     return found
 
 
 @pytest.fixture(params=VARIANTS)
-def stack(request: pytest.FixtureRequest, synthesised: dict[str, Synthesised]) -> Synthesised:
-    """Each of them in turn."""
-    return synthesised[request.param]
+def templates(
+    request: pytest.FixtureRequest, templates_by_variant: dict[str, StageTemplates]
+) -> StageTemplates:
+    """The templates of each variant in turn."""
+    return templates_by_variant[request.param]

@@ -1,23 +1,27 @@
-"""A stage's stacks in an emulated account, made from its templates without the CDK."""
+"""Create a stage's stacks in an emulated account from their templates, without the CDK CLI."""
 
 from contract.names import StackName, StackOutput, stack_name
 from tests.emulator.account import Account
-from tests.infra.conftest import Synthesised
+from tests.infra.conftest import StageTemplates
 
-BOOTSTRAP = "/cdk-bootstrap/hnb659fds/version"
+BOOTSTRAP_VERSION_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 
 
-def create_stacks(account: Account, synthesised: Synthesised) -> dict[StackOutput, str]:
-    """Return what the stacks tell of themselves."""
-    account.client("ssm").put_parameter(Name=BOOTSTRAP, Value="30", Type="String", Overwrite=True)
-    stacks = account.client("cloudformation")
-    told: dict[str, str] = {}
-    for part in StackName:
-        name = stack_name(synthesised.stage, part)
-        body = (synthesised.folder / f"{name}.template.json").read_text()
-        stacks.create_stack(StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_IAM"])
-        (stack,) = stacks.describe_stacks(StackName=name)["Stacks"]
-        assert stack["StackStatus"] == "CREATE_COMPLETE", stack
-        told |= {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
-    # The others are what a stack exports to another one.
-    return {one: told[one] for one in StackOutput}
+def create_stacks(account: Account, templates: StageTemplates) -> dict[StackOutput, str]:
+    """Create the stacks and return their outputs."""
+    account.client("ssm").put_parameter(
+        Name=BOOTSTRAP_VERSION_PARAMETER, Value="30", Type="String", Overwrite=True
+    )
+    cloudformation = account.client("cloudformation")
+    outputs: dict[str, str] = {}
+    for stack in StackName:
+        name = stack_name(templates.stage, stack)
+        body = (templates.folder / f"{name}.template.json").read_text()
+        cloudformation.create_stack(
+            StackName=name, TemplateBody=body, Capabilities=["CAPABILITY_IAM"]
+        )
+        (created,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+        assert created["StackStatus"] == "CREATE_COMPLETE", created
+        outputs |= {one["OutputKey"]: one["OutputValue"] for one in created["Outputs"]}
+    # Without the outputs that a stack exports to another stack.
+    return {output: outputs[output] for output in StackOutput}

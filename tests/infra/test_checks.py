@@ -1,4 +1,4 @@
-"""What is checked at every synthesis, and that the checks bite."""
+"""The checks at every synthesis, and that they fail on bad constructs."""
 
 import json
 import os
@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from aws_cdk import Stack
+from aws_cdk import App, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 
 from contract.names import StackName, stack_name
 from contract.paths import PROJECT_ROOT
-from infra.app import build
-from infra.policy import Statement, role
+from infra.app import build_app
+from infra.policy import Statement, create_role
 from tests.helpers import VENV
-from tests.infra.conftest import Synthesised, stage_with
+from tests.infra.conftest import StageTemplates, stage_with
 
 
 def _findings(folder: Path) -> list[str]:
@@ -28,64 +28,69 @@ def _findings(folder: Path) -> list[str]:
     ]
 
 
-def test_nothing_is_found(stack: Synthesised) -> None:
-    report = stack.folder / "validation-report.json"
-
-    assert not report.exists() or not _findings(stack.folder)
-
-
-def test_a_public_bucket_is_found(tmp_path: Path) -> None:
-    app = build(stage_with("dev", {}), str(tmp_path))
-    (base,) = [one for one in app.node.children if one.node.id.endswith("base")]
+def _base_stack(app: App) -> Stack:
+    (base,) = [child for child in app.node.children if child.node.id.endswith("base")]
     assert isinstance(base, Stack)
-    s3.Bucket(base, "Public")
+    return base
+
+
+def test_templates_have_no_findings(templates: StageTemplates) -> None:
+    report = templates.folder / "validation-report.json"
+
+    assert not report.exists() or not _findings(templates.folder)
+
+
+def test_public_bucket_fails_the_synthesis(tmp_path: Path) -> None:
+    app = build_app(stage_with("dev", {}), str(tmp_path))
+    s3.Bucket(_base_stack(app), "Public")
 
     with pytest.raises(RuntimeError, match="ValidationFailed"):
         app.synth()
 
-    found = _findings(tmp_path)
-    assert any("AwsSolutions-S1" in one for one in found), found
-    assert any("AwsSolutions-S10" in one for one in found), found
+    findings = _findings(tmp_path)
+    assert any("AwsSolutions-S1" in finding for finding in findings), findings
+    assert any("AwsSolutions-S10" in finding for finding in findings), findings
 
 
-def test_a_wildcard_without_a_reason_is_found(tmp_path: Path) -> None:
-    app = build(stage_with("dev", {}), str(tmp_path))
-    (base,) = [one for one in app.node.children if one.node.id.endswith("base")]
-    assert isinstance(base, Stack)
-    made = role(
-        base,
-        "Wide",
-        "Reads one bucket",
+def test_wildcard_without_a_reason_fails_the_synthesis(tmp_path: Path) -> None:
+    app = build_app(stage_with("dev", {}), str(tmp_path))
+    role = create_role(
+        _base_stack(app),
+        "WideRole",
+        "Reads one object",
         iam.ServicePrincipal("sagemaker.amazonaws.com"),
-        [Statement("Read", "its own", ["s3:GetObject"], ["arn:aws:s3:::one/key"])],
+        [Statement("Read", "only one object", ["s3:GetObject"], ["arn:aws:s3:::one/key"])],
     )
-    made.add_to_policy(iam.PolicyStatement(actions=["s3:*"], resources=["*"]))
+    role.add_to_policy(iam.PolicyStatement(actions=["s3:*"], resources=["*"]))
 
     with pytest.raises(RuntimeError, match="ValidationFailed"):
         app.synth()
 
-    assert any("IAM5" in one for one in _findings(tmp_path))
+    assert any("IAM5" in finding for finding in _findings(tmp_path))
 
 
-def test_cfn_lint_passes(stack: Synthesised) -> None:
+def test_cfn_lint_passes(templates: StageTemplates) -> None:
     files = [
-        str(stack.folder / f"{stack_name(stack.stage, part)}.template.json") for part in StackName
+        str(templates.folder / f"{stack_name(templates.stage, name)}.template.json")
+        for name in StackName
     ]
-    done = subprocess.run(
-        [str(VENV / "cfn-lint"), "--regions", stack.stage.region, "--", *files],
+    process = subprocess.run(
+        [str(VENV / "cfn-lint"), "--regions", templates.stage.region, "--", *files],
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert done.returncode == 0, done.stdout
+    assert process.returncode == 0, process.stdout
 
 
-def test_two_syntheses_are_identical(tmp_path: Path, synthesised: dict[str, Synthesised]) -> None:
-    before = synthesised["dev-endpoints"]
-    own = {"STACK_STAGE": "dev", "STACK_INFRA__ALARM_EMAIL": before.stage.alarm_email}
+def test_two_syntheses_are_identical(
+    tmp_path: Path, templates_by_variant: dict[str, StageTemplates]
+) -> None:
+    first = templates_by_variant["dev-endpoints"]
+    own = {"STACK_STAGE": "dev", "STACK_INFRA__ALARM_EMAIL": first.stage.alarm_email}
 
-    # By another process, in which sets and hashes have another order.
+    # In another process with another hash seed: sets are iterated in another order.
     subprocess.run(
         [sys.executable, "-m", "infra"],
         cwd=PROJECT_ROOT,
@@ -93,6 +98,6 @@ def test_two_syntheses_are_identical(tmp_path: Path, synthesised: dict[str, Synt
         check=True,
     )
 
-    for part in StackName:
-        name = f"{stack_name(before.stage, part)}.template.json"
-        assert (tmp_path / name).read_bytes() == (before.folder / name).read_bytes()
+    for stack in StackName:
+        name = f"{stack_name(first.stage, stack)}.template.json"
+        assert (tmp_path / name).read_bytes() == (first.folder / name).read_bytes()

@@ -1,69 +1,69 @@
-"""What a template shows of the tracking host: private, with passwords, on an isolated database."""
+"""The MLflow server in the templates: private, with passwords, on an isolated database."""
 
 import json
 
-from mlflow_server.server import OPTIONS
-from tests.infra.conftest import Synthesised
+from mlflow_server.server import UVICORN_OPTIONS
+from tests.infra.conftest import StageTemplates
 
 
-def test_the_tracking_server_has_no_public_address(stack: Synthesised) -> None:
-    (balancer,) = stack.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
-    (service,) = stack.properties("AWS::ECS::Service")
-    (database,) = stack.properties("AWS::RDS::DBInstance")
+def test_mlflow_has_no_public_address(templates: StageTemplates) -> None:
+    (load_balancer,) = templates.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
+    (service,) = templates.properties("AWS::ECS::Service")
+    (database,) = templates.properties("AWS::RDS::DBInstance")
 
-    assert balancer["Scheme"] == "internal"
+    assert load_balancer["Scheme"] == "internal"
     network = service["NetworkConfiguration"]["AwsvpcConfiguration"]
     assert network["AssignPublicIp"] == "DISABLED"
     assert database["PubliclyAccessible"] is False
 
 
-def test_the_load_balancer_admits_trainings_and_forwarded_ports_alone(stack: Synthesised) -> None:
-    (front,) = [
-        group
-        for group in stack.properties("AWS::EC2::SecurityGroup")
-        if group["GroupDescription"].startswith("Load balancer of MLflow")
-    ]
+def test_load_balancer_admits_training_jobs_and_the_bastion_only(
+    templates: StageTemplates,
+) -> None:
+    rules = templates.security_group("Load balancer of MLflow")["SecurityGroupIngress"]
 
-    port = 443 if stack.stage.certificate_arn else 80
-    rules = front["SecurityGroupIngress"]
-    assert [rule["Description"] for rule in rules] == ["Training jobs", "Forwarded ports"]
+    port = 443 if templates.stage.certificate_arn else 80
+    assert [rule["Description"] for rule in rules] == ["Training jobs", "Bastion"]
     assert all("SourceSecurityGroupId" in rule for rule in rules)
     assert {(rule["FromPort"], rule["ToPort"]) for rule in rules} == {(port, port)}
 
 
-def test_a_certificate_makes_it_tls(stack: Synthesised) -> None:
-    (listener,) = stack.properties("AWS::ElasticLoadBalancingV2::Listener")
+def test_certificate_enables_tls(templates: StageTemplates) -> None:
+    (listener,) = templates.properties("AWS::ElasticLoadBalancingV2::Listener")
 
-    if stack.stage.certificate_arn:
+    if templates.stage.certificate_arn:
         assert listener["Protocol"] == "HTTPS"
-        assert listener["Certificates"] == [{"CertificateArn": stack.stage.certificate_arn}]
+        assert listener["Certificates"] == [{"CertificateArn": templates.stage.certificate_arn}]
         assert "TLS13" in listener["SslPolicy"]
     else:
         assert (listener["Protocol"], listener["Port"]) == ("HTTP", 80)
 
 
-def test_passwords_are_generated_and_reach_the_task_as_secrets(stack: Synthesised) -> None:
-    secrets = stack.properties("AWS::SecretsManager::Secret")
+def test_passwords_are_generated(templates: StageTemplates) -> None:
+    secrets = templates.properties("AWS::SecretsManager::Secret")
     assert len(secrets) == 4
     for secret in secrets:
         assert secret["GenerateSecretString"]["PasswordLength"] >= 32
         assert "SecretString" not in secret
         assert "KmsKeyId" in secret
-    for container in stack.containers("-mlflow"):
-        assert {one["Name"] for one in container["Secrets"]} == {
+    assert '"SecretString"' not in templates.text
+    (database,) = templates.properties("AWS::RDS::DBInstance")
+    assert "{{resolve:secretsmanager:" in json.dumps(database["MasterUserPassword"])
+
+
+def test_task_receives_passwords_as_secrets(templates: StageTemplates) -> None:
+    for container in templates.containers("-mlflow"):
+        assert {secret["Name"] for secret in container["Secrets"]} == {
             "TRACKING_SERVER_DATABASE_PASSWORD",
             "TRACKING_SERVER_ADMIN_PASSWORD",
             "TRACKING_SERVER_TRAINING_PASSWORD",
             "TRACKING_SERVER_FLASK_SECRET",
         }
         assert not [one for one in container["Environment"] if "PASSWORD" in one["Name"]]
-    assert '"SecretString"' not in stack.text
-    (database,) = stack.properties("AWS::RDS::DBInstance")
-    assert "{{resolve:secretsmanager:" in json.dumps(database["MasterUserPassword"])
 
 
-def test_the_tracking_task_is_not_root_and_writes_to_tmp_alone(stack: Synthesised) -> None:
-    containers = stack.containers("-mlflow")
+def test_task_is_not_root_and_writes_to_tmp_only(templates: StageTemplates) -> None:
+    containers = templates.containers("-mlflow")
     assert [container["Name"] for container in containers] == ["migrate", "serve"]
     for container in containers:
         assert container["User"] == "mlflow"
@@ -71,15 +71,15 @@ def test_the_tracking_task_is_not_root_and_writes_to_tmp_alone(stack: Synthesise
         assert [one["ContainerPath"] for one in container["MountPoints"]] == ["/tmp"]  # noqa: S108
 
 
-def test_the_schema_is_migrated_before_the_server_starts(stack: Synthesised) -> None:
-    migrate, serve = stack.containers("-mlflow")
+def test_database_is_migrated_before_the_server_starts(templates: StageTemplates) -> None:
+    migrate, serve = templates.containers("-mlflow")
 
     assert (migrate["Command"], migrate["Essential"]) == (["migrate"], False)
     assert serve["DependsOn"] == [{"Condition": "SUCCESS", "ContainerName": "migrate"}]
 
 
-def test_the_server_is_asked_under_its_own_names_alone(stack: Synthesised) -> None:
-    for container in stack.containers("-mlflow"):
+def test_server_allows_its_own_host_names_only(templates: StageTemplates) -> None:
+    for container in templates.containers("-mlflow"):
         (hosts,) = [
             one["Value"]
             for one in container["Environment"]
@@ -88,71 +88,80 @@ def test_the_server_is_asked_under_its_own_names_alone(stack: Synthesised) -> No
         text = json.dumps(hosts)
         assert "127.0.0.1:*" in text
         assert "*." not in text
-        assert (stack.stage.mlflow_domain or "DNSName") in text
-    # MLflow compares names to the letter, and clients write them in small ones.
-    (balancer,) = stack.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
-    assert balancer["Name"] == balancer["Name"].lower()
-    assert len(balancer["Name"]) <= 32
+        assert (templates.stage.mlflow_domain or "DNSName") in text
+    # MLflow compares host names case-sensitively, and clients send them in lower case.
+    (load_balancer,) = templates.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
+    assert load_balancer["Name"] == load_balancer["Name"].lower()
+    assert len(load_balancer["Name"]) <= 32
 
 
-def test_the_database_is_isolated_encrypted_and_backed_up(stack: Synthesised) -> None:
-    (database,) = stack.of_type("AWS::RDS::DBInstance")
-    properties, production = database[1]["Properties"], stack.stage.production
+def test_database_is_encrypted_backed_up_and_protected_in_production(
+    templates: StageTemplates,
+) -> None:
+    ((_, database),) = templates.resources("AWS::RDS::DBInstance")
+    properties, production = database["Properties"], templates.stage.production
 
     assert properties["StorageEncrypted"] is True
     assert "KmsKeyId" in properties
-    assert properties["BackupRetentionPeriod"] == stack.stage.backup_retention_days >= 1
+    assert properties["BackupRetentionPeriod"] == templates.stage.backup_retention_days >= 1
     assert properties["DeletionProtection"] is production
     assert properties["MultiAZ"] is production
-    assert database[1]["DeletionPolicy"] == ("Snapshot" if production else "Delete")
-    (parameters,) = stack.properties("AWS::RDS::DBParameterGroup")
+    assert database["DeletionPolicy"] == ("Snapshot" if production else "Delete")
+    (parameters,) = templates.properties("AWS::RDS::DBParameterGroup")
     assert parameters["Parameters"] == {"rds.force_ssl": "1"}
-    (subnets,) = stack.properties("AWS::RDS::DBSubnetGroup")
-    assert "isolated" in json.dumps(subnets["SubnetIds"])
-    (admitted,) = [
-        group
-        for group in stack.properties("AWS::EC2::SecurityGroup")
-        if group["GroupDescription"].startswith("Database")
-    ]
-    assert [rule["Description"] for rule in admitted["SecurityGroupIngress"]] == ["Tasks of MLflow"]
 
 
-def test_a_failed_roll_out_goes_back_and_production_has_two_tasks(stack: Synthesised) -> None:
-    (service,) = stack.properties("AWS::ECS::Service")
-    (target,) = stack.properties("AWS::ApplicationAutoScaling::ScalableTarget")
+def test_database_is_isolated(templates: StageTemplates) -> None:
+    (subnets,) = templates.properties("AWS::RDS::DBSubnetGroup")
+    assert all("IsolatedSubnet" in json.dumps(subnet) for subnet in subnets["SubnetIds"])
+    rules = templates.security_group("Database")["SecurityGroupIngress"]
+    assert [rule["Description"] for rule in rules] == ["Tasks of MLflow"]
+
+
+def test_failed_deployment_is_rolled_back(templates: StageTemplates) -> None:
+    (service,) = templates.properties("AWS::ECS::Service")
 
     assert service["DeploymentConfiguration"]["DeploymentCircuitBreaker"] == {
         "Enable": True,
         "Rollback": True,
     }
-    condition, count, before = service["DesiredCount"]["Fn::If"]
-    assert before == 0  # until there is an image
-    assert count == stack.stage.mlflow_tasks
-    assert count >= (2 if stack.stage.production else 1)
+
+
+def test_no_task_runs_without_an_image_and_production_runs_two(templates: StageTemplates) -> None:
+    (service,) = templates.properties("AWS::ECS::Service")
+    (target,) = templates.properties("AWS::ApplicationAutoScaling::ScalableTarget")
+
+    condition, count, without_image = service["DesiredCount"]["Fn::If"]
+    assert without_image == 0
+    assert count == templates.stage.mlflow_tasks
+    assert count >= (2 if templates.stage.production else 1)
     assert target["MinCapacity"] == {"Fn::If": [condition, count, 0]}
 
 
-def test_the_forwarding_task_knows_no_password(stack: Synthesised) -> None:
-    (container,) = stack.containers("-forward")
+def test_bastion_is_idle_and_has_no_secrets(templates: StageTemplates) -> None:
+    (container,) = templates.containers("-bastion")
 
-    assert container["Command"][0] == "forward"
+    assert container["Command"][0] == "idle"
     assert container["User"] == "mlflow"
     assert not container.get("Secrets")
     assert not container.get("Environment")
 
 
-def test_what_closes_last_is_in_front(stack: Synthesised) -> None:
-    """Or a load balancer sends requests into connections that the server is closing."""
-    (balancer,) = stack.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
-    attributes = {one["Key"]: one["Value"] for one in balancer["LoadBalancerAttributes"]}
+def test_load_balancer_closes_idle_connections_before_the_server(
+    templates: StageTemplates,
+) -> None:
+    """Otherwise it would send requests into connections that the server is closing."""
+    (load_balancer,) = templates.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
+    attributes = {one["Key"]: one["Value"] for one in load_balancer["LoadBalancerAttributes"]}
 
-    (waits,) = [one.split()[1] for one in OPTIONS if one.startswith("--timeout-keep-alive")]
-    assert int(attributes["idle_timeout.timeout_seconds"]) < int(waits)
+    options = " ".join(UVICORN_OPTIONS).split()
+    keep_alive = int(options[options.index("--timeout-keep-alive") + 1])
+    assert int(attributes["idle_timeout.timeout_seconds"]) < keep_alive
 
 
-def test_the_service_goes_before_what_it_runs_on(stack: Synthesised) -> None:
-    kind = "AWS::ECS::ClusterCapacityProviderAssociations"
-    (service,) = [one for _, one in stack.of_type("AWS::ECS::Service")]
-    (providers,) = [name for name, _ in stack.of_type(kind)]
+def test_service_is_deleted_before_its_capacity_providers(templates: StageTemplates) -> None:
+    resource_type = "AWS::ECS::ClusterCapacityProviderAssociations"
+    ((_, service),) = templates.resources("AWS::ECS::Service")
+    ((capacity_providers, _),) = templates.resources(resource_type)
 
-    assert providers in service["DependsOn"]
+    assert capacity_providers in service["DependsOn"]

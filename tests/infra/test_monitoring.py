@@ -1,111 +1,145 @@
-"""What a template shows of what watches, who is told, and what tells what belongs together."""
+"""The monitoring stack in the templates: alarms, notifications, the dashboard, budget and tags."""
 
 import json
+from typing import Any
 
-from contract.names import EndpointAlarm, alarm_name
-from tests.infra.conftest import Synthesised
+from contract.names import PRODUCTION_VARIANT, EndpointAlarm, StackName, alarm_name
+from tests.infra.conftest import StageTemplates
 
 
-def test_three_alarms_may_turn_a_deployment_back_and_an_idle_endpoint_trips_none(
-    stack: Synthesised,
+def test_rollback_alarms_have_fixed_names_and_ignore_an_idle_endpoint(
+    templates: StageTemplates,
 ) -> None:
     alarms = {
-        one["AlarmName"]: one
-        for one in stack.properties("AWS::CloudWatch::Alarm")
-        if "AlarmName" in one
+        alarm["AlarmName"]: alarm
+        for alarm in templates.properties("AWS::CloudWatch::Alarm")
+        if "AlarmName" in alarm
     }
 
-    assert alarms.keys() == {alarm_name(stack.stage, one) for one in EndpointAlarm}
+    assert alarms.keys() == {alarm_name(templates.stage, alarm) for alarm in EndpointAlarm}
     for alarm in alarms.values():
         assert alarm["TreatMissingData"] == "notBreaching"
 
 
-def test_what_goes_wrong_is_told(stack: Synthesised) -> None:
-    alarms = {one["AlarmDescription"]: one for one in stack.properties("AWS::CloudWatch::Alarm")}
-    # Another mail tells of it, with its reason.
-    failed = alarms.pop("A training job has failed.")
-    assert "AlarmActions" not in failed
-    (rule,) = stack.properties("AWS::Events::Rule")
-    assert rule["EventPattern"]["detail"]["TrainingJobStatus"] == ["Failed"]
-    assert rule["Targets"][0]["Arn"]
-    # No task that answers is no data, and trips it, once there is an image to run.
-    gone = alarms.pop("No task of MLflow answers.")
-    assert gone["TreatMissingData"] == "breaching"
-    assert gone["ActionsEnabled"]["Fn::If"][1:] == [True, False]
+def _metrics(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the metric of an alarm, or those of its expression."""
+    if "Metrics" not in alarm:
+        return [alarm]
+    return [one["MetricStat"]["Metric"] for one in alarm["Metrics"] if "MetricStat" in one]
+
+
+def test_endpoint_alarms_use_the_production_variant(templates: StageTemplates) -> None:
+    dimensions = [
+        {dimension["Name"]: dimension["Value"] for dimension in metric["Dimensions"]}
+        for alarm in templates.properties("AWS::CloudWatch::Alarm")
+        for metric in _metrics(alarm)
+        if metric["Namespace"] in {"AWS/SageMaker", "/aws/sagemaker/Endpoints"}
+    ]
+
+    expected = {"EndpointName": templates.stage.endpoint, "VariantName": PRODUCTION_VARIANT}
+    assert len(dimensions) == 8  # the idle alarm has two metrics, the six others have one each
+    assert all(one == expected for one in dimensions)
+
+
+def test_alarms_notify_when_raised_and_when_resolved(templates: StageTemplates) -> None:
+    alarms = {
+        alarm["AlarmDescription"]: alarm for alarm in templates.properties("AWS::CloudWatch::Alarm")
+    }
+    # The rule below sends a notification of its own, with the reason.
+    failed_training = alarms.pop("A training job failed.")
+    assert "AlarmActions" not in failed_training
+    # Without healthy tasks there is no data, which raises the alarm, once there is an image to run.
+    no_healthy_task = alarms.pop("MLflow has no healthy task.")
+    assert no_healthy_task["TreatMissingData"] == "breaching"
+    assert no_healthy_task["ActionsEnabled"]["Fn::If"][1:] == [True, False]
 
     assert len(alarms) == 13
     for alarm in alarms.values():
         assert alarm["TreatMissingData"] == "notBreaching"
-    for alarm in (*alarms.values(), gone):
+    for alarm in (*alarms.values(), no_healthy_task):
         assert alarm["AlarmActions"] == alarm["OKActions"]
         assert alarm["AlarmActions"]
 
 
-def test_one_dashboard_shows_every_alarm(stack: Synthesised) -> None:
-    (board,) = stack.properties("AWS::CloudWatch::Dashboard")
+def test_failed_training_jobs_are_reported(templates: StageTemplates) -> None:
+    (rule,) = templates.properties("AWS::Events::Rule")
 
-    text = json.dumps(board["DashboardBody"])
-    for name, _ in stack.of_type("AWS::CloudWatch::Alarm"):
-        assert name in text
+    assert rule["EventPattern"]["detail"]["TrainingJobStatus"] == ["Failed"]
+    assert rule["Targets"][0]["Arn"]
 
 
-def test_notices_are_encrypted_and_only_this_account_may_send_them(stack: Synthesised) -> None:
-    (topic,) = stack.properties("AWS::SNS::Topic")
-    (policy,) = stack.properties("AWS::SNS::TopicPolicy")
-    account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+def test_dashboard_shows_every_alarm(templates: StageTemplates) -> None:
+    (dashboard,) = templates.properties("AWS::CloudWatch::Dashboard")
+
+    body = json.dumps(dashboard["DashboardBody"])
+    for logical_id, _ in templates.resources("AWS::CloudWatch::Alarm"):
+        assert logical_id in body
+
+
+def test_topic_is_encrypted_and_only_this_account_may_publish(templates: StageTemplates) -> None:
+    (topic,) = templates.properties("AWS::SNS::Topic")
+    (policy,) = templates.properties("AWS::SNS::TopicPolicy")
+    this_account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
     assert "KmsMasterKeyId" in topic
     allowed = [one for one in policy["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"]
-    services = {one["Principal"]["Service"] for one in allowed}
+    services = {statement["Principal"]["Service"] for statement in allowed}
     assert services == {"cloudwatch.amazonaws.com", "budgets.amazonaws.com"}
-    assert all(one["Condition"] == account for one in allowed)
-    # EventBridge knows no such condition there: it sends as a role of this account.
-    (rule,) = stack.properties("AWS::Events::Rule")
-    assert "FailedTrainingsTelling" in json.dumps(rule["Targets"][0]["RoleArn"])
-    (told, encrypted) = [one for name, one in stack.statements() if "FailedTrainings" in name]
-    assert told["Action"] == "sns:Publish"
-    assert set(encrypted["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey*"}
+    assert all(statement["Condition"] == this_account for statement in allowed)
 
 
-def test_a_full_instance_is_told_by_all_its_processors(stack: Synthesised) -> None:
+def test_eventbridge_publishes_with_a_role(templates: StageTemplates) -> None:
+    # A topic policy can't restrict EventBridge to one account.
+    (rule,) = templates.properties("AWS::Events::Rule")
+    assert "FailedTrainingsPublishRole" in json.dumps(rule["Targets"][0]["RoleArn"])
+    (publish, encrypt) = [
+        statement
+        for logical_id, statement in templates.statements()
+        if logical_id.startswith("FailedTrainingsPublishRole")
+    ]
+    assert publish["Action"] == "sns:Publish"
+    assert set(encrypt["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey*"}
+
+
+def test_cpu_alarm_averages_all_vcpus(templates: StageTemplates) -> None:
     (alarm,) = [
-        one
-        for one in stack.properties("AWS::CloudWatch::Alarm")
-        if one["AlarmDescription"].endswith("% of its CPU.")
+        alarm
+        for alarm in templates.properties("AWS::CloudWatch::Alarm")
+        if alarm["AlarmDescription"].startswith("An instance")
+        and alarm["AlarmDescription"].endswith("% of its CPU.")
     ]
 
     (expression,) = [one["Expression"] for one in alarm["Metrics"] if "Expression" in one]
-    assert expression == "sum / 2"  # both stages' instances have two
+    assert expression == "sum / 2"  # the instances of both stages have two vCPUs
 
 
-def test_a_forecast_beyond_the_budget_is_told(stack: Synthesised) -> None:
-    (budget,) = stack.properties("AWS::Budgets::Budget")
+def test_budget_notifies_of_spending_and_of_the_forecast(templates: StageTemplates) -> None:
+    (budget,) = templates.properties("AWS::Budgets::Budget")
 
     assert budget["Budget"]["BudgetLimit"] == {
-        "Amount": stack.stage.monthly_budget_usd,
+        "Amount": templates.stage.monthly_budget_usd,
         "Unit": "USD",
     }
-    kinds = {
+    types = {
         one["Notification"]["NotificationType"] for one in budget["NotificationsWithSubscribers"]
     }
-    assert kinds == {"ACTUAL", "FORECASTED"}
+    assert types == {"ACTUAL", "FORECASTED"}
 
 
-def test_there_is_no_lambda(stack: Synthesised) -> None:
-    kinds = {
+def test_templates_contain_no_lambda_function(templates: StageTemplates) -> None:
+    types = {
         resource["Type"]
-        for part in ("base", "mlflow", "monitoring")
-        for resource in json.loads(
-            (stack.folder / f"{stack.stage.prefix}-{part}.template.json").read_text()
-        )["Resources"].values()
+        for name in StackName
+        for resource in templates.template(name)["Resources"].values()
     }
-    assert not [kind for kind in kinds if kind.startswith(("Custom::", "AWS::Lambda"))]
-    assert "AWS::CloudFormation::CustomResource" not in kinds
+    assert not [one for one in types if one.startswith(("Custom::", "AWS::Lambda"))]
+    assert "AWS::CloudFormation::CustomResource" not in types
 
 
-def test_every_resource_that_can_be_tagged_names_its_stage(stack: Synthesised) -> None:
-    for kind in ("AWS::S3::Bucket", "AWS::RDS::DBInstance", "AWS::ECS::Service", "AWS::KMS::Key"):
-        for properties in stack.properties(kind):
-            tags = {one["Key"]: one["Value"] for one in properties["Tags"]}
-            assert tags["stack"] == stack.stage.prefix
-            assert tags["stage"] == stack.stage.name
+def test_resources_are_tagged_with_their_stage(templates: StageTemplates) -> None:
+    taggable = ("AWS::S3::Bucket", "AWS::RDS::DBInstance", "AWS::ECS::Service", "AWS::KMS::Key")
+    for resource_type in taggable:
+        for properties in templates.properties(resource_type):
+            tags = {tag["Key"]: tag["Value"] for tag in properties["Tags"]}
+            assert tags["stack"] == templates.stage.prefix
+            assert tags["stage"] == templates.stage.name

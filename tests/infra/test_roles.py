@@ -1,24 +1,50 @@
-"""What a template shows of the roles: each has its rights and no others."""
+"""The roles in the templates: each has its own permissions and no others."""
 
 import json
 
-from tests.infra.conftest import Synthesised, listed
+import pytest
+
+from tests.infra.conftest import StageTemplates, as_list
 
 
-def test_no_role_has_more_than_it_says(stack: Synthesised) -> None:
-    for name, role in stack.of_type("AWS::IAM::Role"):
-        assert not role["Properties"].get("ManagedPolicyArns"), name
-    assert not list(stack.of_type("AWS::IAM::Policy"))  # none is added beside a role
-    assert not list(stack.of_type("AWS::IAM::ManagedPolicy"))
-    for name, statement in stack.statements():
+def _role_statements(templates: StageTemplates, role: str) -> list[dict[str, object]]:
+    """Return the statements of a role of the base stack, such as `Training`."""
+    return [
+        statement
+        for logical_id, statement in templates.statements()
+        if logical_id.startswith(f"Roles{role}Role")
+    ]
+
+
+def _viewing_statements(templates: StageTemplates) -> list[dict[str, object]]:
+    return [
+        statement
+        for logical_id, statement in templates.statements()
+        if logical_id.startswith("MlflowBastionViewingRole")
+    ]
+
+
+def _actions(statements: list[dict[str, object]]) -> set[str]:
+    return {action for statement in statements for action in as_list(statement["Action"])}
+
+
+def test_roles_have_inline_policies_only(templates: StageTemplates) -> None:
+    for logical_id, role in templates.resources("AWS::IAM::Role"):
+        assert not role["Properties"].get("ManagedPolicyArns"), logical_id
+    assert not list(templates.resources("AWS::IAM::Policy"))
+    assert not list(templates.resources("AWS::IAM::ManagedPolicy"))
+
+
+def test_statements_name_their_actions(templates: StageTemplates) -> None:
+    for logical_id, statement in templates.statements():
         assert statement["Effect"] == "Allow"
-        assert statement["Sid"], name
-        for action in listed(statement["Action"]):
-            assert action == "kms:GenerateDataKey*" or "*" not in action, (name, action)
+        assert statement["Sid"], logical_id
+        for action in as_list(statement["Action"]):
+            assert action == "kms:GenerateDataKey*" or "*" not in action, (logical_id, action)
 
 
-def test_resources_are_named_unless_aws_knows_none(stack: Synthesised) -> None:
-    unnamed = {
+def test_statements_name_their_resources_where_aws_supports_it(templates: StageTemplates) -> None:
+    unsupported = {
         *("cloudwatch:DescribeAlarms", "cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"),
         *("ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"),
         *("ec2:DescribeSecurityGroups", "ec2:DescribeVpcs", "sagemaker:ListModels"),
@@ -26,70 +52,71 @@ def test_resources_are_named_unless_aws_knows_none(stack: Synthesised) -> None:
         *("ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel"),
         *("ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"),
     }
-    for name, statement in stack.statements():
-        if "*" in listed(statement["Resource"]):
-            assert set(listed(statement["Action"])) <= unnamed, (name, statement)
-            if "cloudwatch:PutMetricData" in listed(statement["Action"]):
+    for logical_id, statement in templates.statements():
+        if "*" in as_list(statement["Resource"]):
+            assert set(as_list(statement["Action"])) <= unsupported, (logical_id, statement)
+            if "cloudwatch:PutMetricData" in as_list(statement["Action"]):
                 assert "cloudwatch:namespace" in statement["Condition"]["StringEquals"]
 
 
-def test_a_role_is_passed_to_one_service_alone(stack: Synthesised) -> None:
+def test_roles_are_passed_to_one_service_only(templates: StageTemplates) -> None:
     passed = [
-        (name, statement)
-        for name, statement in stack.statements()
-        if "iam:PassRole" in listed(statement["Action"])
+        (logical_id[: -len("12345678")], statement)
+        for logical_id, statement in templates.statements()
+        if "iam:PassRole" in as_list(statement["Action"])
     ]
-    services = {"RolesDeploying": "sagemaker", "MlflowForwardingViewing": "ecs-tasks"}
-    assert sorted(name[:-8] for name, _ in passed) == [
-        *("MlflowForwardingViewing", "RolesDeploying", "RolesDeploying"),
+    services = {"RolesDeployingRole": "sagemaker", "MlflowBastionViewingRole": "ecs-tasks"}
+    assert sorted(role for role, _ in passed) == [
+        *("MlflowBastionViewingRole", "RolesDeployingRole", "RolesDeployingRole"),
     ]
-    for name, statement in passed:
-        for resource in listed(statement["Resource"]):
-            assert "Fn::GetAtt" in resource  # a role, by its name
+    for role, statement in passed:
+        for resource in as_list(statement["Resource"]):
+            assert "Fn::GetAtt" in resource  # a specific role
         assert statement["Condition"] == {
-            "StringEquals": {"iam:PassedToService": f"{services[name[:-8]]}.amazonaws.com"}
+            "StringEquals": {"iam:PassedToService": f"{services[role]}.amazonaws.com"}
         }
 
 
-def test_who_views_forwards_ports_and_opens_no_shell(stack: Synthesised) -> None:
-    viewing = [one for name, one in stack.statements() if "Viewing" in name]
-    (forwards,) = [one for one in viewing if "ssm:StartSession" in listed(one["Action"])]
-    (starts,) = [one for one in viewing if "ecs:RunTask" in listed(one["Action"])]
+def test_viewing_starts_the_bastion_only(templates: StageTemplates) -> None:
+    statements = _viewing_statements(templates)
+    (run,) = [one for one in statements if "ecs:RunTask" in as_list(one["Action"])]
 
-    documents = [one for one in forwards["Resource"] if "document/" in json.dumps(one)]
-    assert len(documents) == 1
-    assert "document/AWS-StartPortForwardingSessionToRemoteHost" in json.dumps(documents)
-    # Else a session without a document would be a shell.
-    assert forwards["Condition"] == {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}}
-    assert "-forward:*" in json.dumps(starts["Resource"])
-    assert "ecs:cluster" in starts["Condition"]["ArnEquals"]
+    assert "-bastion:*" in json.dumps(run["Resource"])
+    assert "ecs:cluster" in json.dumps(run["Condition"])
     assert not [
         action
-        for one in viewing
-        for action in listed(one["Action"])
+        for action in _actions(statements)
         if action.startswith(("secretsmanager:", "s3:", "kms:", "sagemaker:"))
     ]
-    # Sessions get names by their beginner's, and are tagged with who that is.
-    (ends,) = [one for one in viewing if "ssm:TerminateSession" in listed(one["Action"])]
-    assert ends["Condition"]["StringEquals"] == {
-        "ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"
-    }
-    # Session Manager gets into no task that doesn't let it in, as the server's don't.
-    (service,) = stack.properties("AWS::ECS::Service")
+
+
+def test_viewing_forwards_ports_and_opens_no_shell(templates: StageTemplates) -> None:
+    statements = _viewing_statements(templates)
+    (start,) = [one for one in statements if "ssm:StartSession" in as_list(one["Action"])]
+
+    documents = [one for one in as_list(start["Resource"]) if "document/" in json.dumps(one)]
+    assert len(documents) == 1
+    assert "document/AWS-StartPortForwardingSessionToRemoteHost" in json.dumps(documents)
+    # Without this condition, a session that names no document would open a shell.
+    assert start["Condition"] == {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}}
+    # Session Manager can't connect to the server's tasks, which do not enable ECS Exec.
+    (service,) = templates.properties("AWS::ECS::Service")
     assert not service.get("EnableExecuteCommand")
 
 
-def _actions(stack: Synthesised, role: str) -> set[str]:
-    return {
-        action
-        for name, statement in stack.statements()
-        if name.startswith(f"Roles{role}")
-        for action in listed(statement["Action"])
+def test_viewing_terminates_only_sessions_of_the_same_user(templates: StageTemplates) -> None:
+    statements = _viewing_statements(templates)
+    (end,) = [one for one in statements if "ssm:TerminateSession" in as_list(one["Action"])]
+
+    # The id of a session starts with the user's id, and Session Manager tags the session with it.
+    assert end["Condition"] == {
+        "StringEquals": {"ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"}
     }
 
 
-def test_serving_reads_writes_its_log_and_nothing_else(stack: Synthesised) -> None:
-    assert _actions(stack, "Serving") == {
+def test_serving_reads_releases_and_writes_captured_data_only(templates: StageTemplates) -> None:
+    statements = _role_statements(templates, "Serving")
+    assert _actions(statements) == {
         *("s3:GetObject", "s3:PutObject", "s3:ListBucket"),
         *("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*"),
         *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage"),
@@ -97,50 +124,42 @@ def test_serving_reads_writes_its_log_and_nothing_else(stack: Synthesised) -> No
         *("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams"),
         *("logs:PutLogEvents", "cloudwatch:PutMetricData"),
     }
-    written = [
-        json.dumps(statement["Resource"])
-        for name, statement in stack.statements()
-        if name.startswith("RolesServing") and "s3:PutObject" in listed(statement["Action"])
-    ]
-    assert len(written) == 1
-    assert "/captured/*" in written[0]
+    (write,) = [one for one in statements if "s3:PutObject" in as_list(one["Action"])]
+    (read,) = [one for one in statements if "s3:GetObject" in as_list(one["Action"])]
+    assert "/captured/*" in json.dumps(write["Resource"])
+    assert "/releases/*" in json.dumps(read["Resource"])
 
 
-def test_who_invokes_may_do_that_alone(stack: Synthesised) -> None:
-    (statement,) = [one for name, one in stack.statements() if name.startswith("RolesInvoking")]
+def test_invoking_invokes_the_endpoint_only(templates: StageTemplates) -> None:
+    (statement,) = _role_statements(templates, "Invoking")
 
     assert statement["Action"] == "sagemaker:InvokeEndpoint"
-    assert f"endpoint/{stack.stage.endpoint}" in json.dumps(statement["Resource"])
+    assert f"endpoint/{templates.stage.endpoint}" in json.dumps(statement["Resource"])
 
 
-def test_who_starts_the_forwarding_task_reads_no_password(stack: Synthesised) -> None:
-    (starts,) = {name for name, _ in stack.statements() if "StartingForward" in name}
-    actions = {
-        action
-        for name, statement in stack.statements()
-        if name == starts
-        for action in listed(statement["Action"])
-    }
+def test_training_deletes_nothing_and_reads_one_password(templates: StageTemplates) -> None:
+    statements = _role_statements(templates, "Training")
 
-    assert not [one for one in actions if one.startswith(("secretsmanager:", "kms:"))]
+    deletes = {action for action in _actions(statements) if "Delete" in action}
+    assert all(action.startswith("ec2:") for action in deletes)
+    (read,) = [one for one in statements if "secretsmanager:GetSecretValue" in str(one["Action"])]
+    assert "TrainingPassword" in json.dumps(read["Resource"])
+    assert len(as_list(read["Resource"])) == 1
 
 
-def test_training_deletes_nothing_and_reads_one_password(stack: Synthesised) -> None:
-    actions = _actions(stack, "Training")
-
-    assert not [one for one in actions if "Delete" in one and not one.startswith("ec2:")]
-    secrets = [
-        statement["Resource"]
-        for name, statement in stack.statements()
-        if name.startswith("RolesTraining")
-        and "secretsmanager:GetSecretValue" in listed(statement["Action"])
+@pytest.mark.parametrize("role", ["MlflowBastionExecutionRole", "MlflowBastionTaskRole"])
+def test_the_bastions_roles_read_no_secrets(templates: StageTemplates, role: str) -> None:
+    statements = [
+        statement for logical_id, statement in templates.statements() if logical_id.startswith(role)
     ]
-    assert len(secrets) == 1
-    assert "TrainingPassword" in json.dumps(secrets)
+
+    assert statements
+    forbidden = ("secretsmanager:", "kms:")
+    assert not [action for action in _actions(statements) if action.startswith(forbidden)]
 
 
-def test_services_are_trusted_for_this_account_alone(stack: Synthesised) -> None:
-    for _, role in stack.of_type("AWS::IAM::Role"):
+def test_services_may_assume_roles_for_this_account_only(templates: StageTemplates) -> None:
+    for _, role in templates.resources("AWS::IAM::Role"):
         for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
             if "Service" in statement["Principal"]:
                 assert statement["Condition"] == {

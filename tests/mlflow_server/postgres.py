@@ -1,4 +1,4 @@
-"""A Postgres server of the test's own, on 127.0.0.1: Debian's package."""
+"""A Postgres server for the tests, on 127.0.0.1; it needs Debian's package `postgresql`."""
 
 import os
 import pwd
@@ -11,39 +11,45 @@ import time
 from pathlib import Path
 
 import psycopg2
+import pytest
 
 from endpoints.ports import find_free_port
 
 USER = "mlflow"
-DEBIAN = Path("/usr/lib/postgresql")
+DEBIAN_FOLDER = Path("/usr/lib/postgresql")
 
 
 def find_binaries() -> Path | None:
-    """Return the folder of Postgres' programs, None where there are none."""
-    versions = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda file: int(file.parts[-3]))
+    """Return the folder of Postgres's programs, or None if it isn't installed."""
+    versions = sorted(DEBIAN_FOLDER.glob("*/bin/initdb"), key=lambda file: int(file.parts[-3]))
     if versions:
         return versions[-1].parent
-    found = shutil.which("initdb")
-    return Path(found).parent if found else None
+    initdb = shutil.which("initdb")
+    return Path(initdb).parent if initdb else None
+
+
+needs_postgres = pytest.mark.skipif(
+    find_binaries() is None, reason="Postgres is not installed (Debian package: postgresql)"
+)
 
 
 class Postgres:
-    """A server that can go away and come back."""
+    """A server that can be stopped and started again."""
 
     def __init__(self) -> None:
         binaries = find_binaries()
         assert binaries is not None
         self._binaries = binaries
-        # Not in pytest's folder, which only root may enter, and Postgres doesn't run as root.
+        # Not in pytest's folder: only root can access it, and Postgres doesn't run as root.
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
         self.port = find_free_port()
-        # With what has to be escaped in a URI and in MLflow's file.
+        # Contains characters that must be escaped in a URI and in MLflow's auth configuration.
         self.password = f"{secrets.token_hex(16)}%/@:"
         self._server: subprocess.Popen[bytes] | None = None
-        self._initialise()
+        self._initialize()
         self.start()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         file = self._folder / "password"
         file.write_text(self.password)
         if os.geteuid() == 0:
@@ -53,18 +59,15 @@ class Postgres:
         data = str(self._folder / "data")
         options = ["--auth=scram-sha-256", f"--pwfile={file}", "--no-sync", f"--username={USER}"]
         subprocess.run(
-            self._as_postgres("initdb", "--pgdata", data, *options),
-            check=True,
-            capture_output=True,
+            self._command("initdb", "--pgdata", data, *options), check=True, capture_output=True
         )
 
-    def _as_postgres(self, program: str, *arguments: str) -> list[str]:
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        """Return the command line of a program, which runs as the user `postgres` under root."""
         command = [str(self._binaries / program), *arguments]
-        return (
-            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
-            if (os.geteuid() == 0)
-            else command
-        )
+        if os.geteuid() != 0:
+            return command
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
 
     def start(self) -> None:
         settings = {
@@ -75,13 +78,13 @@ class Postgres:
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         self._server = subprocess.Popen(
-            self._as_postgres("postgres", "-D", str(self._folder / "data"), *options),
+            self._command("postgres", "-D", str(self._folder / "data"), *options),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         for _ in range(200):
             try:
-                self.ask("SELECT 1", database="postgres")
+                self.execute("SELECT 1", database="postgres")
             except psycopg2.OperationalError:
                 time.sleep(0.05)
             else:
@@ -89,7 +92,7 @@ class Postgres:
         raise AssertionError("Postgres didn't start")
 
     def stop(self) -> None:
-        """End it as a machine does that fails over: connections are cut."""
+        """Stop the server and cut all connections, as in a failover."""
         assert self._server is not None
         self._server.send_signal(signal.SIGQUIT)
         self._server.wait(20)
@@ -98,8 +101,8 @@ class Postgres:
         self.stop()
         shutil.rmtree(self._folder)
 
-    def ask(self, statement: str, database: str = "mlflow") -> list[tuple[object, ...]]:
-        """Run a statement by itself and return its rows."""
+    def execute(self, statement: str, database: str = "mlflow") -> list[tuple[object, ...]]:
+        """Run a statement in autocommit mode and return its rows."""
         connection = psycopg2.connect(
             host="127.0.0.1",
             port=self.port,

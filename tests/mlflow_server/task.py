@@ -1,4 +1,4 @@
-"""The tracking host's task as the emulated account has it, run on this machine."""
+"""The MLflow server's Fargate task, as defined in the emulated account, run on this machine."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from contract.names import StackOutput
+from contract.names import MlflowUser, StackOutput
 from contract.paths import PROJECT_ROOT
 from endpoints.ports import find_free_port
 from tests.emulator.account import Account
@@ -21,53 +21,60 @@ from tests.mlflow_server.postgres import Postgres
 
 @dataclass(frozen=True)
 class Task:
-    """Its containers' commands, variables and secrets are those of the deployed definition."""
+    """Commands, variables and secrets come from the deployed task definition."""
 
     account: Account
     postgres: Postgres
     outputs: Mapping[StackOutput, str]
     containers: Mapping[str, dict[str, Any]]
 
-    def secret(self, name: str) -> str:
-        """Return what a container gets for a variable from Secrets Manager."""
-        (found,) = [
-            one["valueFrom"] for one in self.containers["serve"]["secrets"] if one["name"] == name
+    def secret_arn(self, variable: str) -> str:
+        """Return the ARN of the secret that a container receives as a variable."""
+        (arn,) = [
+            secret["valueFrom"]
+            for secret in self.containers["serve"]["secrets"]
+            if secret["name"] == variable
         ]
-        secrets = self.account.client("secretsmanager")
-        return str(secrets.get_secret_value(SecretId=found)["SecretString"])
+        return str(arn)
+
+    def secret(self, variable: str) -> str:
+        """Return the value of that secret."""
+        client = self.account.client("secretsmanager")
+        return str(client.get_secret_value(SecretId=self.secret_arn(variable))["SecretString"])
 
     @property
     def admin(self) -> tuple[str, str]:
-        return "admin", self.secret("TRACKING_SERVER_ADMIN_PASSWORD")
+        return MlflowUser.ADMIN, self.secret("TRACKING_SERVER_ADMIN_PASSWORD")
 
     @property
     def training(self) -> tuple[str, str]:
-        return "training", self.secret("TRACKING_SERVER_TRAINING_PASSWORD")
+        return MlflowUser.TRAINING, self.secret("TRACKING_SERVER_TRAINING_PASSWORD")
 
     def variables(self, container: str, port: int = 5000) -> dict[str, str]:
-        """Return what the definition sets; and where the database, S3 and the port are here."""
+        """Return the variables of a container, with the local database, S3 and port."""
         definition = self.containers[container]
         return {
-            **{one["name"]: one["value"] for one in definition["environment"]},
-            **{one["name"]: self.secret(one["name"]) for one in definition["secrets"]},
+            **{variable["name"]: variable["value"] for variable in definition["environment"]},
+            **{secret["name"]: self.secret(secret["name"]) for secret in definition["secrets"]},
             **self.account.environment,
             "TRACKING_SERVER_DATABASE_HOST": "127.0.0.1",
             "TRACKING_SERVER_DATABASE_PORT": str(self.postgres.port),
-            "TRACKING_SERVER_DATABASE_TLS": "disable",  # this Postgres has no certificate
+            "TRACKING_SERVER_DATABASE_SSLMODE": "disable",  # this Postgres has no certificate
             "TRACKING_SERVER_HOST": "127.0.0.1",
             "TRACKING_SERVER_PORT": str(port),
         }
 
     def environment(self, container: str, port: int = 5000) -> dict[str, str]:
+        """Return the environment of a container's command when it runs on this machine."""
         shell = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("MLFLOW_", "TRACKING_", "AWS_"))
+            if not name.startswith(("MLFLOW_", "TRACKING_SERVER_", "AWS_"))
         }
         return shell | self.variables(container, port)
 
     def run(self, container: str, **changes: str) -> "subprocess.CompletedProcess[str]":
-        """Run a container's command to its end."""
+        """Run a container's command and wait until it exits."""
         command = self.containers[container]["command"]
         return subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "mlflow_server", *command],
@@ -81,7 +88,7 @@ class Task:
 
     @contextmanager
     def serving(self, folder: Path) -> Iterator[str]:
-        """A task of the service that serves, at the address that is yielded."""
+        """Run a task of the service and yield its address."""
         port = find_free_port()
         with (folder / f"{port}.log").open("w") as log:
             process = subprocess.Popen(
@@ -92,30 +99,33 @@ class Task:
                 stderr=log,
             )
             try:
-                wait(f"http://127.0.0.1:{port}", process, folder / f"{port}.log")
+                _wait_until_healthy(f"http://127.0.0.1:{port}", process, folder / f"{port}.log")
                 yield f"http://127.0.0.1:{port}"
             finally:
                 process.terminate()
                 process.wait(30)
 
 
-def wait(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Return when the server is healthy, as its load balancer asks."""
+def is_healthy(address: str) -> bool:
+    """Return the result of the load balancer's health check."""
+    try:
+        return requests.get(f"{address}/health", timeout=2).ok
+    except requests.ConnectionError:
+        return False
+
+
+def _wait_until_healthy(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    while not is_healthy(address):
         assert process.poll() is None, log.read_text()
-        try:
-            if requests.get(f"{address}/health", timeout=2).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
 
 
 def call(
     address: str, path: str, auth: tuple[str, str] | None = None, version: str = "2.0", **more: Any
 ) -> requests.Response:
-    """Ask MLflow's API."""
+    """Send a request to MLflow's API."""
     method = "POST" if "json" in more else "GET"
     uri = f"{address}/api/{version}/mlflow/{path}"
     return requests.request(method, uri, auth=auth, timeout=30, **more)

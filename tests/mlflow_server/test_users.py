@@ -1,4 +1,4 @@
-"""People at the private MLflow: `make ui TARGET=aws` and `make mlflow-user`, through a port."""
+"""`make ui TARGET=aws` and `make mlflow-user`: a private MLflow through a forwarded port."""
 
 import json
 import os
@@ -8,43 +8,40 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import requests
 from mlflow import MlflowClient
 
-from contract.names import StackOutput, image_digest_parameter
+from contract.names import NO_IMAGE, StackOutput, image_digest_parameter
 from contract.paths import PROJECT_ROOT
 from endpoints.ports import find_free_port
 from tests.infra.conftest import stage_with
-from tests.mlflow_server.postgres import find_binaries
+from tests.mlflow_server.postgres import needs_postgres
 from tests.mlflow_server.task import Task, call
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        find_binaries() is None, reason="no Postgres here: Debian's package is postgresql"
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_postgres]
 STAGE = stage_with("dev", {})
 
 
-@pytest.fixture(scope="module")
-def image(task: Task) -> None:
-    """There is an image, as far as the commands look."""
+def put_image_digest(task: Task, digest: str) -> None:
     task.account.client("ssm").put_parameter(
-        Name=image_digest_parameter(STAGE),
-        Value="sha256:" + "ab" * 32,
-        Type="String",
-        Overwrite=True,
+        Name=image_digest_parameter(STAGE), Value=digest, Type="String", Overwrite=True
     )
 
 
+@pytest.fixture(scope="module")
+def image(task: Task) -> str:
+    """Store the digest of an image, as after a push; the commands read nothing else of it."""
+    digest = "sha256:" + "ab" * 32
+    put_image_digest(task, digest)
+    return digest
+
+
 @pytest.fixture
-def shell(task: Task, address: str, image: None, tmp_path: Path) -> dict[str, str]:
-    """A shell that has the plugin, and credentials of the account."""
+def shell(task: Task, address: str, image: str, tmp_path: Path) -> dict[str, str]:
+    """An environment with the plugin and the account's credentials."""
     plugin = tmp_path / "session-manager-plugin"
     plugin.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.emulator.plugin "$@"\n')
     plugin.chmod(0o755)
@@ -70,24 +67,24 @@ def run(shell: dict[str, str], module: str, *arguments: str) -> "subprocess.Comp
     )
 
 
-def show(shell: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Ask for the UI, where it is not to be had."""
+def run_ui(shell: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run `ui`, which is expected to fail."""
     return run(shell, "scripts.ui", "--target", "aws", "--port", str(find_free_port()))
 
 
 @pytest.fixture
-def nothing_left(task: Task) -> Iterator[None]:
-    """Whatever became of the command, what it started is ended."""
+def cleanup_check(task: Task) -> Iterator[None]:
+    """Check that the command has stopped its task and session, whether it failed or not."""
     yield
     ecs, cluster = task.account.client("ecs"), task.outputs[StackOutput.MLFLOW_CLUSTER]
-    tasks = ecs.list_tasks(cluster=cluster)["taskArns"]
-    states = ecs.describe_tasks(cluster=cluster, tasks=tasks)["tasks"] if tasks else []
-    assert {one["lastStatus"] for one in states} <= {"STOPPED"}
+    arns = ecs.list_tasks(cluster=cluster)["taskArns"]
+    tasks = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
+    assert {one["lastStatus"] for one in tasks} <= {"STOPPED"}
     assert not task.account.client("ssm").describe_sessions(State="Active")["Sessions"]
 
 
 def start_ui(shell: dict[str, str], port: int) -> tuple["subprocess.Popen[str]", str]:
-    """The command, when it has said that the UI is there; and all that it has said."""
+    """Start `ui`; return it once the UI is available, with the log so far."""
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.ui", "--target", "aws", "--port", str(port)],
         cwd=PROJECT_ROOT,
@@ -96,22 +93,22 @@ def start_ui(shell: dict[str, str], port: int) -> tuple["subprocess.Popen[str]",
         text=True,
     )
     assert process.stderr is not None
-    said = ""
-    while "until Ctrl-C" not in said:
+    log = ""
+    while "until Ctrl-C" not in log:
         line = process.stderr.readline()
-        assert line, said
-        said += line
-    return process, said
+        assert line, log
+        log += line
+    return process, log
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
 )
-def test_the_ui_is_there_until_it_is_ended(
-    shell: dict[str, str], task: Task, number: int, code: int, nothing_left: None
+def test_ui_is_available_until_it_is_interrupted(
+    shell: dict[str, str], task: Task, number: int, code: int, cleanup_check: None
 ) -> None:
     port = find_free_port()
-    process, said = start_ui(shell, port)
+    process, log = start_ui(shell, port)
 
     page = requests.get(f"http://127.0.0.1:{port}/", auth=task.admin, timeout=10)
     assert "<title>MLflow</title>" in page.text
@@ -120,70 +117,73 @@ def test_the_ui_is_there_until_it_is_ended(
     assert session["DocumentName"] == "AWS-StartPortForwardingSessionToRemoteHost"
 
     process.send_signal(number)
-    said += process.communicate(timeout=20)[1]
-    assert process.returncode == code, said
-    assert said.splitlines()[-2:] == ["Stopped the task", "interrupted"]
+    log += process.communicate(timeout=20)[1]
+    assert process.returncode == code, log
+    assert log.splitlines()[-2:] == ["Stopped the bastion task", "interrupted"]
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://127.0.0.1:{port}/", timeout=5)
 
 
-def test_a_session_that_aws_ends_is_said(shell: dict[str, str], nothing_left: None) -> None:
-    process, said = start_ui(shell, find_free_port())
+def test_session_closed_by_aws_is_reported(shell: dict[str, str], cleanup_check: None) -> None:
+    process, log = start_ui(shell, find_free_port())
     (plugin,) = psutil.Process(process.pid).children()
     plugin.terminate()
 
-    said += process.communicate(timeout=20)[1]
+    log += process.communicate(timeout=20)[1]
 
     assert process.returncode == 2
-    assert said.splitlines()[-2] == "Stopped the task"
-    assert said.splitlines()[-1].startswith("error: the session has ended; session-manager-plugin")
+    assert log.splitlines()[-2] == "Stopped the bastion task"
+    assert log.splitlines()[-1].startswith(
+        "error: the session was closed; session-manager-plugin: "
+    )
 
 
-def test_somebody_new_may_read_everything_and_change_nothing(
-    shell: dict[str, str], address: str, task: Task, as_training: None, nothing_left: None
+def test_users_have_the_permissions_that_were_granted(
+    shell: dict[str, str], address: str, task: Task, as_training: None, cleanup_check: None
 ) -> None:
     client = MlflowClient(address)
-    before = client.create_experiment("from-before")
+    earlier = client.create_experiment("earlier")
 
     done = run(shell, "scripts.mlflow_user", "anna")
 
+    # A new user can read everything, also what is created later, and change nothing.
     assert done.returncode == 0, done.stderr
     assert "anna has READ on all experiments" in done.stderr
     anna = ("anna", done.stdout.strip())
     assert len(anna[1]) >= 20
     assert anna[1] not in done.stderr
-    later = client.create_experiment("from-later")
+    later = client.create_experiment("later")
     client.create_registered_model("houses")
-    for experiment in (before, later):
+    for experiment in (earlier, later):
         assert call(address, f"experiments/get?experiment_id={experiment}", anna).status_code == 200
     assert call(address, "registered-models/get?name=houses", anna).status_code == 200
-    changed = {"experiment_id": before, "new_name": "mine"}
-    assert call(address, "experiments/update", anna, json=changed).status_code == 403
+    update = {"experiment_id": earlier, "new_name": "renamed"}
+    assert call(address, "experiments/update", anna, json=update).status_code == 403
 
-    # Again changes nothing, and says so.
+    # The same command again changes nothing and reports that.
     done = run(shell, "scripts.mlflow_user", "anna")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert "anna is there already" in done.stderr
+    assert "anna already exists" in done.stderr
 
-    # More, on one of them; the password stays.
+    # A higher permission on one experiment; the password stays the same.
     done = run(
         *(shell, "scripts.mlflow_user", "anna"),
-        *("--permission", "edit", "--experiment", "from-before", "--model", "houses"),
+        *("--permission", "edit", "--experiment", "earlier", "--model", "houses"),
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert "anna has EDIT on experiment from-before" in done.stderr
-    assert call(address, "experiments/update", anna, json=changed).status_code == 200
-    changed = {"experiment_id": later, "new_name": "mine as well"}
-    assert call(address, "experiments/update", anna, json=changed).status_code == 403
+    assert "anna has EDIT on experiment earlier" in done.stderr
+    assert call(address, "experiments/update", anna, json=update).status_code == 200
+    update = {"experiment_id": later, "new_name": "renamed too"}
+    assert call(address, "experiments/update", anna, json=update).status_code == 403
 
-    # Nothing any more, but for that one.
+    # Without the permission on all experiments, the one on a single experiment remains.
     assert run(shell, "scripts.mlflow_user", "anna", "--permission", "none").returncode == 0
     assert call(address, f"experiments/get?experiment_id={later}", anna).status_code == 403
-    assert call(address, f"experiments/get?experiment_id={before}", anna).status_code == 200
+    assert call(address, f"experiments/get?experiment_id={earlier}", anna).status_code == 200
 
     done = run(shell, "scripts.mlflow_user", "anna", "--new-password")
     assert done.returncode == 0, done.stderr
-    path = f"experiments/get?experiment_id={before}"
+    path = f"experiments/get?experiment_id={earlier}"
     assert call(address, path, anna).status_code == 401
     assert call(address, path, ("anna", done.stdout.strip())).status_code == 200
 
@@ -201,15 +201,15 @@ def test_somebody_new_may_read_everything_and_change_nothing(
         (("bert", "--permission", "own"), "error: Invalid value for '--permission'"),
         ((), "error: Missing argument 'name'"),
     ],
-    ids=["admin", "experiment", "model", "remove", "permission", "nobody"],
+    ids=["admin", "experiment", "model", "remove", "permission", "no-name"],
 )
-def test_what_is_wrong_is_one_line_and_nothing_is_changed(
+def test_errors_are_reported_in_one_line_and_change_nothing(
     shell: dict[str, str],
     task: Task,
     address: str,
     arguments: tuple[str, ...],
     message: str,
-    nothing_left: None,
+    cleanup_check: None,
 ) -> None:
     done = run(shell, "scripts.mlflow_user", *arguments)
 
@@ -217,50 +217,45 @@ def test_what_is_wrong_is_one_line_and_nothing_is_changed(
     assert done.stderr.splitlines()[-1].startswith(message), done.stderr
     assert "Traceback" not in done.stderr
     users = call(address, "users/list", task.admin).json()["users"]
-    assert {one["username"] for one in users} == {"admin", "training"}
+    assert {user["username"] for user in users} == {"admin", "training"}
 
 
-def test_a_missing_plugin_is_said(shell: dict[str, str], nothing_left: None) -> None:
-    bare = {**shell, "PATH": "/usr/bin:/bin"}
-
-    done = show(bare)
+def test_missing_plugin_is_reported(shell: dict[str, str], cleanup_check: None) -> None:
+    done = run_ui({**shell, "PATH": "/usr/bin:/bin"})
 
     assert done.returncode == 2
-    assert done.stderr.startswith("error: session-manager-plugin is not installed: ")
+    assert done.stderr.startswith("error: session-manager-plugin is not installed")
 
 
-def test_a_way_that_leads_nowhere_is_said(shell: dict[str, str], nothing_left: None) -> None:
-    done = show({**shell, "EMULATED_HOSTS": "{}"})
+def test_unreachable_host_is_reported(shell: dict[str, str], cleanup_check: None) -> None:
+    done = run_ui({**shell, "EMULATED_HOSTS": "{}"})
 
     assert done.returncode == 2
-    (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert said.startswith("error: the session has ended; session-manager-plugin says: Connection")
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: the session was closed; session-manager-plugin: Connection")
 
 
-def test_a_stage_that_runs_nothing_yet_is_said(
-    shell: dict[str, str], task: Task, nothing_left: None
+def test_stage_without_an_image_is_reported(
+    shell: dict[str, str], task: Task, image: str, cleanup_check: None
 ) -> None:
-    parameters: dict[str, Any] = {"Name": image_digest_parameter(STAGE), "Overwrite": True}
-    ssm = task.account.client("ssm")
-    before = ssm.get_parameter(Name=image_digest_parameter(STAGE))["Parameter"]["Value"]
-    ssm.put_parameter(**parameters, Value="none", Type="String")
+    put_image_digest(task, NO_IMAGE)
     try:
-        done = show(shell)
+        done = run_ui(shell)
     finally:
-        ssm.put_parameter(**parameters, Value=before, Type="String")
+        put_image_digest(task, image)
 
     assert done.returncode == 2
     assert done.stderr == (
-        "error: MLflow of house-prices-dev runs nothing yet: `make deploy` pushes its image\n"
+        "error: MLflow of house-prices-dev has no image yet; run make deploy to push one\n"
     )
 
 
-def test_a_stage_that_is_not_deployed_is_said(shell: dict[str, str]) -> None:
-    email = {"STACK_STAGES__PROD__ALARM_EMAIL": "team@example.com", "STACK_STAGE": "prod"}
-    began = time.monotonic()
+def test_stage_that_is_not_deployed_is_reported(shell: dict[str, str]) -> None:
+    prod = {"STACK_STAGES__PROD__ALARM_EMAIL": "team@example.com", "STACK_STAGE": "prod"}
+    started = time.monotonic()
 
-    done = show({**shell, **email})
+    done = run_ui({**shell, **prod})
 
     assert done.returncode == 2
-    assert done.stderr.startswith("error: stack house-prices-prod-base isn't deployed")
-    assert time.monotonic() - began < 20
+    assert done.stderr.startswith("error: stack house-prices-prod-base is not deployed")
+    assert time.monotonic() - started < 20

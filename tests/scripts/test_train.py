@@ -1,4 +1,4 @@
-"""`make train` as its user meets it: a process, its two streams and its exit code."""
+"""`make train` as a process: its output, its log and its exit code."""
 
 import json
 import os
@@ -22,8 +22,8 @@ from contract.paths import PROJECT_ROOT
 from tests.helpers import run, start, write_settings
 
 PENDING = 1
-"""MLflow's number for a model that is still being written."""
-MANY = {"alpha": [float(n) for n in range(1, 200)], "fit_intercept": [True]}
+"""MLflow's status of a model that is still being written."""
+LARGE_GRID = {"alpha": [float(n) for n in range(1, 200)], "fit_intercept": [True]}
 
 
 def _statuses(folder: Path) -> list[str]:
@@ -31,44 +31,44 @@ def _statuses(folder: Path) -> list[str]:
         return [row[0] for row in store.execute("select status from runs")]
 
 
-def test_the_result_is_on_standard_output_and_progress_on_the_other(folder: Path) -> None:
+def test_result_is_printed_to_stdout_and_progress_to_stderr(folder: Path) -> None:
     done = run("scripts.train", folder=folder)
 
     assert done.returncode == 0
-    assert "The best 2 of 2 on the validation rows" in done.stdout
+    assert "Best 2 of 2 on the validation rows" in done.stdout
     assert re.search(r"Winner: ridge alpha=\d+ fit_intercept=True \(run \w{32}\)", done.stdout)
     assert "On the test rows: RMSE " in done.stdout
-    assert "see it with: make ui" in done.stdout
+    assert "Tracked in experiment house-prices; show it with: make ui" in done.stdout
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("Training ridge on train.csv; tracked in sqlite:///.local/mlflow.db")
-    summary = "2 combinations: trained on 160 rows, compared on 40, the winner scored on 50"
-    assert lines[1] == summary
+    assert lines[0].startswith("Training ridge on train.csv; tracking in sqlite:///")
+    counts = "160 training rows, 40 validation rows, 50 test rows for the winner"
+    assert lines[1] == f"2 combinations: {counts}"
     assert re.fullmatch(
         r"\[1/2\] ridge alpha=1 fit_intercept=True  RMSE [\d,.]+  best [\d,.]+  [\d.]+ s", lines[2]
     )
     assert len(lines) == 4
 
 
-def test_json_is_for_programs(folder: Path) -> None:
+def test_json_contains_the_winner_and_the_leaderboard(folder: Path) -> None:
     done = run("scripts.train", "--json", folder=folder)
 
     result = json.loads(done.stdout)
     assert result["winner"] == result["leaderboard"][0]
-    assert set(result["winner"]["metrics"]) == set(result["test"]) == {"RMSE", "MAPE", "R2"}
+    assert set(result["winner"]["metrics"]) == set(result["test_metrics"]) == {"RMSE", "MAPE", "R2"}
     assert len(result["leaderboard"]) == 2
     assert result["experiment"] == "house-prices"
 
 
-def test_names_are_shown_as_they_are(folder: Path) -> None:
+def test_names_are_printed_without_markup(folder: Path) -> None:
     write_settings(folder, training={"experiment": "houses [/prod]"})
 
     done = run("scripts.train", folder=folder)
 
     assert done.returncode == 0, done.stderr
-    assert "Tracked in experiment houses [/prod]; see it" in done.stdout
+    assert "Tracked in experiment houses [/prod]; show it" in done.stdout
 
 
-def test_without_a_test_table_the_winner_is_named_without_a_score(folder: Path) -> None:
+def test_winner_is_not_scored_without_a_test_table(folder: Path) -> None:
     write_settings(folder, data={"test": "", "test_labels": ""})
 
     done = run("scripts.train", folder=folder)
@@ -77,14 +77,14 @@ def test_without_a_test_table_the_winner_is_named_without_a_score(folder: Path) 
     assert "Not scored on test rows" in done.stdout
 
 
-def test_another_table_is_a_change_of_settings_alone(folder: Path) -> None:
-    """Diabetes, from scikit-learn: Parquet, numbers and a code, with gaps, no id and no test."""
+def test_another_table_requires_only_other_settings(folder: Path) -> None:
+    """scikit-learn's diabetes data in Parquet: a category code, missing values, no ID or test."""
     rows = load_diabetes(as_frame=True, scaled=False).frame
     rows["sex"] = rows["sex"].map({1.0: 1, 2.0: 2})
     rows.loc[::7, "bmi"] = float("nan")
     rows.to_parquet(folder / "diabetes.parquet")
     (folder / "settings.toml").write_text(
-        '[data]\ntrain = "diabetes.parquet"\nlabel = "target"\ncodes = ["sex"]\n'
+        '[data]\ntrain = "diabetes.parquet"\nlabel = "target"\ncategorical = ["sex"]\n'
         '[training]\nexperiment = "diabetes"\nfamilies = ["ridge", "xgboost"]\n'
         "[grids.xgboost]\nn_estimators = [50]\nmax_depth = [2]\nsubsample = [1.0]\n"
     )
@@ -93,10 +93,10 @@ def test_another_table_is_a_change_of_settings_alone(folder: Path) -> None:
 
     assert len(result["leaderboard"]) == 6 + 3
     assert result["winner"]["metrics"]["R2"] > 0.35
-    assert result["test"] is None
+    assert result["test_metrics"] is None
 
 
-def test_the_winner_is_picked_by_the_metric_of_the_settings(folder: Path) -> None:
+def test_winner_has_the_best_value_of_the_configured_metric(folder: Path) -> None:
     write_settings(folder, training={"metric": "R2"})
 
     board = json.loads(run("scripts.train", "--json", folder=folder).stdout)["leaderboard"]
@@ -104,23 +104,23 @@ def test_the_winner_is_picked_by_the_metric_of_the_settings(folder: Path) -> Non
     assert board[0]["metrics"]["R2"] == max(entry["metrics"]["R2"] for entry in board)
 
 
-def test_the_first_line_comes_before_the_libraries(folder: Path) -> None:
-    """Within a second on a machine at rest; three here, where other tests may run."""
-    began = time.monotonic()
+def test_first_line_is_logged_before_the_libraries_are_loaded(folder: Path) -> None:
+    """Within a second on an idle machine; three seconds here, where other tests may run."""
+    start_time = time.monotonic()
     process = start("scripts.train", folder=folder)
     assert process.stdout is not None
     line = process.stdout.readline()
-    waited = time.monotonic() - began
+    seconds = time.monotonic() - start_time
     process.terminate()
     process.communicate(timeout=60)
 
     assert line.startswith("Training ridge")
-    assert waited < 3
+    assert seconds < 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_no_run_running(folder: Path, number: signal.Signals) -> None:
-    write_settings(folder, grids__ridge=MANY)
+def test_interrupt_leaves_no_run_running(folder: Path, number: signal.Signals) -> None:
+    write_settings(folder, grids__ridge=LARGE_GRID)
     process = start("scripts.train", folder=folder)
     assert process.stdout is not None
     for line in process.stdout:
@@ -144,8 +144,8 @@ def test_an_interrupt_leaves_no_run_running(folder: Path, number: signal.Signals
     assert PENDING not in models
 
 
-def test_an_interrupt_ends_boosters_in_the_middle(folder: Path) -> None:
-    """Hours of rounds, in threads of their own: they end with the round that they are in."""
+def test_interrupt_stops_boosters_after_the_current_round(folder: Path) -> None:
+    """They would run for hours, in threads of their own."""
     grid = {"n_estimators": [10_000_000], "max_depth": [3, 5]}
     write_settings(folder, training={"families": ["xgboost"]}, grids__xgboost=grid)
     process = start("scripts.train", folder=folder)
@@ -162,7 +162,7 @@ def test_an_interrupt_ends_boosters_in_the_middle(folder: Path) -> None:
     assert _statuses(folder) == ["KILLED"]
 
 
-def test_an_interrupt_before_the_first_run_is_as_clean(folder: Path) -> None:
+def test_interrupt_before_the_first_run_is_reported_in_one_line(folder: Path) -> None:
     process = start("scripts.train", folder=folder)
     assert process.stdout is not None
     process.stdout.readline()
@@ -173,9 +173,9 @@ def test_an_interrupt_before_the_first_run_is_as_clean(folder: Path) -> None:
     assert (process.returncode, rest.splitlines()) == (130, ["interrupted"])
 
 
-def test_a_terminal_gets_a_bar_with_the_best_and_the_time_left(folder: Path) -> None:
-    write_settings(folder, grids__ridge={**MANY, "alpha": [1, 2, 3, 4, 5, 6]})
-    terminal, inside = pty.openpty()
+def test_terminal_shows_a_bar_with_the_best_metric_and_the_remaining_time(folder: Path) -> None:
+    write_settings(folder, grids__ridge={**LARGE_GRID, "alpha": [1, 2, 3, 4, 5, 6]})
+    terminal, stderr = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.train"],
         cwd=PROJECT_ROOT,
@@ -186,25 +186,25 @@ def test_a_terminal_gets_a_bar_with_the_best_and_the_time_left(folder: Path) -> 
             "COLUMNS": "140",
         },
         stdout=subprocess.DEVNULL,
-        stderr=inside,
+        stderr=stderr,
     )
-    os.close(inside)
-    seen = b""
+    os.close(stderr)
+    output = b""
     while process.poll() is None or select.select([terminal], [], [], 0)[0]:
         if select.select([terminal], [], [], 0.1)[0]:
             try:
-                seen += os.read(terminal, 65536)
-            except OSError:  # the other end is closed
+                output += os.read(terminal, 65536)
+            except OSError:  # the process closed its end
                 break
     os.close(terminal)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode())
 
     assert process.wait(timeout=60) == 0
     assert re.search(r"━+ +[1-5]/6 +\S*:\S+ +best RMSE [\d,.]+ +ridge alpha=\d", text)
     assert "[1/6]" not in text
 
 
-def test_what_a_user_can_mend_is_one_line_and_exit_code_2(folder: Path) -> None:
+def test_missing_table_is_reported_in_one_line_with_exit_code_2(folder: Path) -> None:
     (folder / "train.csv").unlink()
 
     done = run("scripts.train", folder=folder)
@@ -219,9 +219,9 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(folder: Path) -> None:
     [
         ({"data": {"labl": "x"}}, "settings.toml: data.labl: unknown setting"),
         ({"training": {"families": ["lasso"]}}, "training.families: no family 'lasso'; there are"),
-        ({"training": {"families": ["ridge", "ridge"]}}, "training.families: a family is there tw"),
+        ({"training": {"families": ["ridge", "ridge"]}}, "training.families: a family appears tw"),
         ({"grids__rigde": {"alpha": [1]}}, "grids.rigde: no such family; there are ridge, "),
-        ({"grids__ridge": {"alpha": []}}, "grids.ridge.alpha: the grid is empty"),
+        ({"grids__ridge": {"alpha": []}}, "grids.ridge.alpha: the list of values is empty"),
         ({"grids__ridge": {"alfa": [1]}}, "grids.ridge.alfa: the family has no such parameter"),
         ({"grids__ridge": {"alpha": [-1]}}, "grids.ridge: The 'alpha' parameter of Ridge must be"),
         ({"grids__ridge": {"alpha": ["x"]}}, "grids.ridge: The 'alpha' parameter of Ridge must b"),
@@ -231,7 +231,7 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(folder: Path) -> None:
         ({"tracking": {"uri": "sqlite:////proc/no/mlflow.db"}}, "tracking at sqlite:////proc/no"),
     ],
 )
-def test_a_wrong_setting_is_one_line_and_exit_code_2(
+def test_invalid_setting_is_reported_in_one_line_with_exit_code_2(
     folder: Path, changes: dict[str, dict[str, object]], message: str
 ) -> None:
     write_settings(folder, **changes)
@@ -247,17 +247,17 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(
     assert set(_statuses(folder)) <= {"FAILED"}
 
 
-def test_an_unreachable_tracking_server_is_one_line_within_seconds(folder: Path) -> None:
-    began = time.monotonic()
+def test_unreachable_tracking_server_is_reported_in_one_line_within_a_minute(folder: Path) -> None:
+    start_time = time.monotonic()
     done = run("scripts.train", folder=folder, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
 
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: tracking at http://127.0.0.1:9: ")
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - start_time < 60
 
 
-def test_a_password_in_the_address_is_never_shown(folder: Path) -> None:
+def test_password_in_the_address_is_masked(folder: Path) -> None:
     done = run("scripts.train", folder=folder, MLFLOW_TRACKING_URI="http://me:secret@127.0.0.1:9")
 
     assert done.returncode == 2
@@ -266,8 +266,10 @@ def test_a_password_in_the_address_is_never_shown(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
-def test_a_refusing_tracking_server_is_one_line(folder: Path, status: int) -> None:
-    class Refuse(BaseHTTPRequestHandler):
+def test_http_error_of_the_tracking_server_is_reported_in_one_line(
+    folder: Path, status: int
+) -> None:
+    class ErrorHandler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_error(status)
@@ -277,7 +279,7 @@ def test_a_refusing_tracking_server_is_one_line(folder: Path, status: int) -> No
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ErrorHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     uri = f"http://127.0.0.1:{server.server_port}"
 
@@ -291,7 +293,7 @@ def test_a_refusing_tracking_server_is_one_line(folder: Path, status: int) -> No
     assert "Traceback" not in done.stderr
 
 
-def test_a_store_that_is_no_database_is_one_line(folder: Path) -> None:
+def test_corrupt_store_is_reported_in_one_line(folder: Path) -> None:
     (folder / ".local/mlflow.db").write_text("not a database " * 100)
 
     done = run("scripts.train", folder=folder)
@@ -301,7 +303,7 @@ def test_a_store_that_is_no_database_is_one_line(folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_option_is_one_line(folder: Path) -> None:
+def test_unknown_option_is_reported_in_one_line(folder: Path) -> None:
     done = run("scripts.train", "--fast", folder=folder)
 
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""`make ui`: what was tracked, in MLflow's own server on 127.0.0.1."""
+"""`make ui`: the MLflow server on the local store, on 127.0.0.1."""
 
 import json
 import socket
@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 
 from contract.settings.loader import Settings
 from endpoints.ports import find_free_port
-from scripts.local.mlflow_server import answers
-from tests.helpers import run, start, train_here
+from scripts.local.mlflow_server import is_server_healthy
+from tests.helpers import run, start, train_in_process
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def port() -> int:
 
 @pytest.fixture
 def ui(settings: Settings, folder: Path, port: int) -> Iterator[str]:
-    train_here(settings)
+    train_in_process(settings)
     process = start("scripts.ui", "--port", str(port), folder=folder)
     uri = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 60
-    while not answers(uri):
+    while not is_server_healthy(uri):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -37,10 +37,9 @@ def ui(settings: Settings, folder: Path, port: int) -> Iterator[str]:
     process.communicate(timeout=60)
 
 
-def test_what_was_tracked_is_served(ui: str, folder: Path) -> None:
+def test_tracked_runs_are_served(ui: str, folder: Path) -> None:
     client = MlflowClient(tracking_uri=ui)
     experiment = client.get_experiment_by_name("house-prices")
-
     runs = client.search_runs([experiment.experiment_id])
 
     assert len(runs) == 3
@@ -62,7 +61,7 @@ def test_what_was_tracked_is_served(ui: str, folder: Path) -> None:
     ).json()
     assert board["columns"][:3] == ["rank", "combination", "RMSE"]
 
-    # A training through the server lands beside it, and both ways lead to its models.
+    # Runs that are tracked through the server can be loaded with and without the server.
     done = run("scripts.train", "--json", folder=folder, MLFLOW_TRACKING_URI=ui)
 
     assert done.returncode == 0, done.stderr
@@ -73,19 +72,19 @@ def test_what_was_tracked_is_served(ui: str, folder: Path) -> None:
         assert model.metadata.signature is not None
 
 
-def test_a_port_in_use_is_one_line(folder: Path, port: int) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
+def test_used_port_is_reported_in_one_line(folder: Path, port: int) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
 
         done = run("scripts.ui", "--port", str(port), folder=folder)
 
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: http://127.0.0.1:{port}: the port is in use")
+    assert done.stderr.startswith(f"error: port {port} is in use by another program")
 
 
-def test_a_tracking_server_of_its_own_is_pointed_to(folder: Path) -> None:
+def test_configured_tracking_server_is_named_instead_of_starting_one(folder: Path) -> None:
     done = run("scripts.ui", folder=folder, MLFLOW_TRACKING_URI="http://127.0.0.1:5999")
 
     assert done.returncode == 2
-    assert done.stderr == "error: tracking is a server already: open http://127.0.0.1:5999\n"
+    assert done.stderr == "error: tracking uses a server; open http://127.0.0.1:5999\n"

@@ -4,19 +4,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.serving.server import Server, build_release, serving
+from tests.serving.server import Server, build_release, running_server
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
-    """A release of some trees, and the rows that they were grown and judged on."""
+    """A release of a small xgboost model, and its training and validation rows."""
     folder = tmp_path_factory.mktemp("trees") / "release"
     return folder, build_release(folder, "xgboost")
 
 
 @pytest.fixture(scope="module")
 def server(released: tuple[Path, pd.DataFrame]) -> Iterator[Server]:
-    with serving(released[0]) as running:
+    with running_server(released[0]) as running:
         yield running
 
 

@@ -1,4 +1,4 @@
-"""A release without MLflow, and the server as a container starts it."""
+"""Build a release without MLflow, and start the server as a container does."""
 
 import json
 import os
@@ -31,21 +31,21 @@ from training.export.columns import describe_columns
 from training.export.onnx_export import export_onnx
 from training.export.parity import OnnxModel
 from training.runs.model_writer import infer_schema
-from training.search.grid import Candidate, fit_grids, plan_grids, prepare_data
+from training.search.grid import EvaluatedPipeline, fit_grids, plan_grids, prepare_data
 
 JSON = "application/json"
 PARAMS = {"xgboost": {"n_estimators": 50, "max_depth": 4}, "ridge": {"alpha": 10}}
 
 
 def build_release(folder: Path, family: str) -> pd.DataFrame:
-    """Fit a small model on the project's table and release it; return all rows."""
+    """Fit a small model on the project's data, write a release of it, and return all rows."""
     settings = load_settings(PROJECT_ROOT / "settings.toml")
     parts = split(read_training(settings), settings)
     rows = prepare_data(parts, settings)
-    (whole,) = [grid for grid in plan_grids(settings) if grid.name == family]
-    grid = type(whole)(family, whole.family, [PARAMS[family]])
+    (full_grid,) = [grid for grid in plan_grids(settings) if grid.name == family]
+    grid = type(full_grid)(family, full_grid.family, [PARAMS[family]])
     (fit,) = fit_grids([grid], rows, 1)
-    pipeline = Candidate.of(fit, grid, rows).pipeline
+    pipeline = EvaluatedPipeline.from_model(fit, grid, rows).pipeline
     graph, packed = (
         export_onnx(pipeline, grid.family, parts.X_train, settings.data.missing_values, packed)
         for packed in (False, True)
@@ -83,8 +83,8 @@ def build_release(folder: Path, family: str) -> pd.DataFrame:
     return pd.concat([parts.X_train, parts.X_val])
 
 
-class Reply(NamedTuple):
-    """What a server answered."""
+class Response(NamedTuple):
+    """A response of the server."""
 
     status: int
     headers: Mapping[str, str]
@@ -92,52 +92,78 @@ class Reply(NamedTuple):
 
     @property
     def predictions(self) -> list[float]:
-        """Those of a JSON answer."""
+        """The predictions of a JSON response."""
         assert self.status == 200, self.body
-        answer: list[float] = json.loads(self.body)["predictions"]
-        return answer
+        predictions: list[float] = json.loads(self.body)["predictions"]
+        return predictions
 
     @property
     def error(self) -> tuple[int, str, str]:
-        """Status, code and message of a refusal."""
+        """Status, error code and message of an error response."""
         content = json.loads(self.body)
         assert set(content) == {"error_code", "message"}
         return self.status, content["error_code"], content["message"]
 
 
-class Server:
-    """A running server and one connection to it."""
+class Client:
+    """One connection to a server on this machine."""
 
-    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
-        self.process, self.port = process, port
+    def __init__(self, port: int) -> None:
+        self.port = port
         self._connection = HTTPConnection("127.0.0.1", port, timeout=60)
 
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            self._connection.request(method, path, body, named)
-            answer = self._connection.getresponse()
-            headers = {name.lower(): value for name, value in answer.getheaders()}
-            return Reply(answer.status, headers, answer.read())
+            self._connection.request(method, path, body, sent)
+            response = self._connection.getresponse()
+            received = {name.lower(): value for name, value in response.getheaders()}
+            return Response(response.status, received, response.read())
         except Exception:
             self._connection.close()
             raise
 
-    def post(self, body: Any, content_type: str = JSON, **headers: str) -> Reply:
-        """Ask for predictions; what is no text or bytes is sent as JSON."""
+    def post(self, body: Any, content_type: str = JSON, **headers: str) -> Response:
+        """Request predictions; a body that is neither str nor bytes is sent as JSON."""
         content = body if isinstance(body, str | bytes) else json.dumps(body)
         content = content.encode() if isinstance(content, str) else content
-        return self.ask("POST", "/invocations", content, Content_Type=content_type, **headers)
+        return self.request("POST", "/invocations", content, Content_Type=content_type, **headers)
+
+    def wait_until_ready(self, seconds: float = 30) -> None:
+        """Return when /ping returns 200, when the server has exited, or after some time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self._is_running():
+            try:
+                if self.request("GET", "/ping").status == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.02)
+
+    def _is_running(self) -> bool:
+        return True
 
     def close(self) -> None:
         self._connection.close()
 
+
+class Server(Client):
+    """A server process and one connection to it."""
+
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+        super().__init__(port)
+        self.process = process
+
+    def _is_running(self) -> bool:
+        return self.process.poll() is None
+
     def workers(self) -> list[int]:
+        """The process ids of the workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(one) for one in children.read_text().split()]
+        return [int(pid) for pid in children.read_text().split()]
 
 
-def start(folder: Path, port: int, **settings: Any) -> "subprocess.Popen[str]":
+def start_server(folder: Path, port: int, **settings: Any) -> "subprocess.Popen[str]":
     """Start the server as a container does, with settings from the environment."""
     variables = {f"STACK_SERVING__{name.upper()}": str(value) for name, value in settings.items()}
     return subprocess.Popen(
@@ -151,20 +177,13 @@ def start(folder: Path, port: int, **settings: Any) -> "subprocess.Popen[str]":
 
 
 @contextmanager
-def serving(folder: Path, **settings: Any) -> Iterator[Server]:
-    """A server that is ready, with one worker unless the settings say otherwise."""
+def running_server(folder: Path, **settings: Any) -> Iterator[Server]:
+    """A server that is ready; by default with one worker and without a request log."""
     port = find_free_port()
-    process = start(folder, port, **{"workers": 1, "log_requests": False, **settings})
+    process = start_server(folder, port, **{"workers": 1, "log_requests": False, **settings})
     server = Server(process, port)
     try:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                if server.ask("GET", "/ping").status == 200:
-                    break
-            except OSError:
-                pass
-            time.sleep(0.02)
+        server.wait_until_ready()
         yield server
     finally:
         server.close()
@@ -173,12 +192,12 @@ def serving(folder: Path, **settings: Any) -> Iterator[Server]:
         process.communicate(timeout=30)
 
 
-def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON has them: null for what is missing."""
+def to_records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON objects, null for missing values."""
     plain = rows.astype(object).where(rows.notna(), None)
-    return [{str(name): one for name, one in row.items()} for row in plain.to_dict("records")]
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
 
 
-def bits(predictions: list[float]) -> list[int]:
-    """Predictions to the last bit."""
-    return [int(one) for one in np.array(predictions, np.float32).view(np.int32)]
+def to_bits(predictions: list[float]) -> list[int]:
+    """The bits of the predictions, to compare them exactly."""
+    return [int(value) for value in np.array(predictions, np.float32).view(np.int32)]

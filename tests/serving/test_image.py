@@ -1,4 +1,4 @@
-"""The images, built and run by the container engine that is there."""
+"""The images, built and run by the installed container engine."""
 
 import json
 import shutil
@@ -15,12 +15,12 @@ import pytest
 from contract.names import Image
 from contract.paths import PROJECT_ROOT
 from endpoints.ports import find_free_port
-from scripts.build import BUILD
+from scripts.local.images import BUILD_COMMANDS
 from tests.images import ENGINE, build, engine, needs_engine
-from tests.serving.server import Server, bits, records
+from tests.serving.server import Client, to_bits, to_records
 
 MB = 10**6
-BUILT_FROM = ("Dockerfile", "requirements", "settings.toml", "data", "contract", "training")
+COPIED_FILES = ("Dockerfile", "requirements", "settings.toml", "data", "contract", "training")
 
 
 pytestmark = [pytest.mark.timeout(900), needs_engine]
@@ -32,8 +32,10 @@ def image() -> str:
 
 
 @contextmanager
-def running(image: str, release: Path, *options: str, arguments: tuple[str, ...]) -> Iterator[str]:
-    """A container as SageMaker would start it, and stricter: read-only but for /tmp."""
+def running_container(
+    image: str, release: Path, *options: str, arguments: tuple[str, ...]
+) -> Iterator[str]:
+    """A container started as SageMaker does, but read-only except for /tmp."""
     mount = f"type=bind,source={release},target=/opt/ml/model,readonly"
     name = engine(
         *("run", "--detach", "--read-only", "--tmpfs=/tmp", f"--mount={mount}"),
@@ -46,72 +48,69 @@ def running(image: str, release: Path, *options: str, arguments: tuple[str, ...]
 
 
 @contextmanager
-def answering(image: str, release: Path, *options: str) -> Iterator[tuple[str, Server, float]]:
-    """The same on this machine's own address; and the seconds from its start to its first 200."""
+def ready_container(
+    image: str, release: Path, *options: str
+) -> Iterator[tuple[str, Client, float]]:
+    """A container on 127.0.0.1, a client, and the seconds from the start to the first 200."""
     port = find_free_port()
-    began = time.monotonic()
+    started_at = time.monotonic()
     options = ("--network=host", f"--env=SAGEMAKER_BIND_TO_PORT={port}", *options)
-    with running(image, release, *options, arguments=("--host", "127.0.0.1")) as name:
-        server = Server(None, port)  # type: ignore[arg-type]
-        while time.monotonic() - began < 30:
-            try:
-                if server.ask("GET", "/ping").status == 200:
-                    break
-            except OSError:
-                time.sleep(0.02)
-        yield name, server, time.monotonic() - began
-        server.close()
+    with running_container(image, release, *options, arguments=("--host", "127.0.0.1")) as name:
+        client = Client(port)
+        client.wait_until_ready()
+        yield name, client, time.monotonic() - started_at
+        client.close()
 
 
-def test_it_answers_what_the_release_says(image: str, released: Any, rows: pd.DataFrame) -> None:
-    known = json.loads((released[0] / "check.json").read_text())
-    with answering(image, released[0]) as (name, server, seconds):
-        reply = server.post({"instances": known["rows"]})
-        assert bits(reply.predictions) == bits(known["predictions"])
-        assert len(server.post({"instances": records(rows)}).predictions) == len(rows)
-        assert server.ask("GET", "/version").status == 200
+def test_container_predicts_as_the_release(image: str, released: Any, rows: pd.DataFrame) -> None:
+    check = json.loads((released[0] / "check.json").read_text())
+    with ready_container(image, released[0]) as (name, client, seconds):
+        response = client.post({"instances": check["rows"]})
+        assert to_bits(response.predictions) == to_bits(check["predictions"])
+        assert len(client.post({"instances": to_records(rows)}).predictions) == len(rows)
+        assert client.request("GET", "/version").status == 200
         engine("stop", "--time", "30", name)
 
         assert engine("container", "inspect", "--format", "{{.State.ExitCode}}", name) == "0"
-        lines = [one for one in engine("logs", name).splitlines() if one.startswith("{")]
+        lines = [line for line in engine("logs", name).splitlines() if line.startswith("{")]
         assert json.loads(lines[0])["rows"] == 20
     assert seconds < 2
 
 
-def test_it_works_without_a_network(image: str, released: Any) -> None:
-    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/ping').status)"
-    with running(image, released[0], "--network=none", arguments=()) as name:
+def test_container_works_without_network(image: str, released: Any) -> None:
+    ping = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/ping').status)"
+    with running_container(image, released[0], "--network=none", arguments=()) as name:
         deadline = time.monotonic() + 20
-        while (answer := engine("exec", name, "python", "-c", ask, check=False)) != "200":
+        while (status := engine("exec", name, "python", "-c", ping, check=False)) != "200":
             assert time.monotonic() < deadline, engine("logs", name)
             time.sleep(0.1)
-        assert answer == "200"
+        assert status == "200"
 
 
-def test_a_release_that_cannot_be_used_is_one_line(image: str, tmp_path: Path) -> None:
-    with running(image, tmp_path, "--network=none", arguments=()) as name:
+def test_invalid_release_is_reported_in_one_line(image: str, tmp_path: Path) -> None:
+    with running_container(image, tmp_path, "--network=none", arguments=()) as name:
         assert engine("wait", name) == "2"
         done = subprocess.run([ENGINE, "logs", name], capture_output=True, text=True, check=False)
         assert (done.stdout + done.stderr).strip() == (
-            "error: /opt/ml/model: no release: no manifest.json in it"
+            "error: /opt/ml/model: not a release: no manifest.json in it"
         )
 
 
-def test_it_is_small_and_holds_no_training_library(image: str) -> None:
+def test_image_is_small_and_contains_no_training_library(image: str) -> None:
     assert int(engine("image", "inspect", "--format", "{{.Size}}", image)) <= 350 * MB
-    look = (
+    code = (
         "import importlib.util as u, shutil, pathlib;"
         "names = 'mlflow pandas sklearn scipy xgboost onnx skops cloudpickle boto3 training';"
         "print([n for n in names.split() if u.find_spec(n)],"
         "[n for n in ('gcc', 'cc', 'make', 'git') if shutil.which(n)],"
         "list(pathlib.Path('/root/.cache').glob('*')), list(pathlib.Path('/tmp').glob('*')))"
     )
-    # An image is looked into without what it starts with.
-    found = engine("run", "--rm", "--entrypoint=python", image, "-c", look)
+    # The image's own entrypoint would start the server.
+    found = engine("run", "--rm", "--entrypoint=python", image, "-c", code)
     assert found == "[] [] [] []"
 
 
-def test_it_says_where_it_comes_from(image: str) -> None:
+def test_image_labels_name_its_source(image: str) -> None:
     labels = json.loads(engine("image", "inspect", "--format", "{{json .Config.Labels}}", image))
     head = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
@@ -122,25 +121,25 @@ def test_it_says_where_it_comes_from(image: str) -> None:
     assert labels["org.opencontainers.image.source"]
 
 
-def test_a_change_of_code_keeps_the_layers_below(image: str, tmp_path: Path) -> None:
-    for name in (*BUILT_FROM, "serving", "scripts", ".dockerignore"):
+def test_code_change_keeps_the_layers_below(image: str, tmp_path: Path) -> None:
+    for name in (*COPIED_FILES, "serving", "scripts", ".dockerignore"):
         source = PROJECT_ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, tmp_path / name)
     with (tmp_path / "serving/app.py").open("a") as file:
         file.write("\n# changed\n")
-    engine(*BUILD[ENGINE], "--target=serve", "--tag=stack-changed", str(tmp_path))
+    engine(*BUILD_COMMANDS[ENGINE], "--target=serve", "--tag=stack-changed", str(tmp_path))
     try:
-        of = ["image", "inspect", "--format", "{{json .RootFS.Layers}}"]
-        before, after = (json.loads(engine(*of, one)) for one in (image, "stack-changed"))
-        same = [one == two for one, two in zip(before, after, strict=True)]
+        inspect = ["image", "inspect", "--format", "{{json .RootFS.Layers}}"]
+        before, after = (json.loads(engine(*inspect, tag)) for tag in (image, "stack-changed"))
+        same = [old == new for old, new in zip(before, after, strict=True)]
         assert same == sorted(same, reverse=True)
         assert 0 < same.count(False) <= 3
     finally:
         engine("rmi", "stack-changed", check=False)
 
 
-def test_the_training_image_trains(tmp_path: Path) -> None:
+def test_training_image_trains(tmp_path: Path) -> None:
     train = build(Image.TRAIN)
     result = json.loads(
         engine(

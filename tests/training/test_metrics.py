@@ -5,7 +5,7 @@ import pytest
 from training.metrics import eval_metrics, loss
 
 
-def test_the_three_figures_by_hand() -> None:
+def test_metrics_equal_those_computed_by_hand() -> None:
     metrics = eval_metrics([100, 200, 300], [110, 180, 300])
 
     assert set(metrics) == {"RMSE", "MAPE", "R2"}
@@ -14,7 +14,7 @@ def test_the_three_figures_by_hand() -> None:
     assert metrics["R2"] == pytest.approx(1 - 500 / 20_000)
 
 
-def test_a_high_r2_and_a_low_rmse_are_good() -> None:
+def test_better_predictions_have_a_lower_loss() -> None:
     good = eval_metrics([1, 2, 3], [1, 2, 3.1])
     bad = eval_metrics([1, 2, 3], [3, 2, 1])
 

@@ -22,7 +22,7 @@ from contract.release import PARITY_TOLERANCE, Release, load_release
 from contract.release_store import ReleaseStore
 from contract.settings.loader import Settings, load_settings
 from endpoints.ports import find_free_port
-from tests.helpers import Recorder, environment_for, train_here, write_settings
+from tests.helpers import Recorder, environment_for, train_in_process, write_settings
 from training.export.parity import OnnxModel
 from training.export.tracked_model import TrackedModel, load_tracked_model
 from training.release import release
@@ -78,11 +78,11 @@ def test_a_column_says_what_it_is(released: Any) -> None:
     assert columns["1stFlrSF"].required
     assert columns["LotFrontage"].type == "double"
     assert not columns["LotFrontage"].required
-    assert columns["MSSubClass"].role == "code"
+    assert columns["MSSubClass"].role == "numeric_category"
     assert "20" in columns["MSSubClass"].categories
-    assert columns["PoolQC"].role == "optional_text"
+    assert columns["PoolQC"].role == "text_category_with_missing"
     assert "" not in columns["PoolQC"].categories
-    assert columns["LotFrontage"].profile.missing == pytest.approx(0.17, abs=0.05)
+    assert columns["LotFrontage"].profile.missing_fraction == pytest.approx(0.17, abs=0.05)
     assert len(columns["LotFrontage"].profile.quantiles) == 11
 
 
@@ -226,7 +226,7 @@ def test_whole_numbers_with_gaps_are_imputed_alike(folder: Path) -> None:
     data |= {"categorical": ["whole"], "missing_as_category": [], "missing_values": ["?"]}
     write_settings(folder, data=data, training={"families": ["ridge", "xgboost"]})
     settings = load_settings(folder / "settings.toml")
-    result = train_here(settings)
+    result = train_in_process(settings)
 
     for entry in {one.family: one for one in result.leaderboard}.values():
         done = release(settings, f"runs:/{entry.run_id}/model")
@@ -243,7 +243,7 @@ def test_a_category_that_is_called_na_stays_one(folder: Path) -> None:
     data = {"test": "", "test_labels": "", "label": "label", "id": "", "categorical": []}
     write_settings(folder, data=data | {"missing_as_category": [], "missing_values": ["?"]})
     settings = load_settings(folder / "settings.toml")
-    train_here(settings)
+    train_in_process(settings)
 
     columns = {one.name: one for one in release(settings).manifest.columns}
 
@@ -258,7 +258,7 @@ class CrashError(Exception):
 def test_a_release_that_was_cut_off_is_completed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    train_here(settings)
+    train_in_process(settings)
     owner = {"add": ReleaseStore, "_write": module}.get(at, module._Registry)
 
     def crash(*_: object) -> None:
@@ -279,7 +279,7 @@ def test_a_release_that_was_cut_off_is_completed(
 
 
 def test_a_second_release_challenges_the_champion(settings: Settings) -> None:
-    result = train_here(settings)
+    result = train_in_process(settings)
     release(settings)
 
     second = release(settings, f"runs:/{result.leaderboard[1].run_id}/model")
@@ -294,7 +294,7 @@ def test_a_second_release_challenges_the_champion(settings: Settings) -> None:
 def test_a_graph_that_predicts_otherwise_is_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_here(settings)
+    train_in_process(settings)
     right = OnnxModel.predict
 
     def wrong(self: OnnxModel, X: pd.DataFrame) -> Any:
@@ -340,4 +340,4 @@ check_export(FamilyGrid("own", Own(), [{"alpha": 1.0}]), 1)
     )
 
     assert FamilyError.__name__ in done.stderr
-    assert "grids.own: its model can't be released" in done.stderr
+    assert "grids.own: its model can't be exported to ONNX" in done.stderr

@@ -1,4 +1,4 @@
-"""The whole grid on the real data, tracked in a real store: what a user finds there afterwards."""
+"""The default grids on the real data, as tracked in a real store."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from xgboost import XGBRegressor
 
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings, load_settings
-from tests.helpers import Recorder, train_here, write_settings
+from tests.helpers import Recorder, train_in_process, write_settings
 from training.data.dataset import read_training, split
 from training.metrics import eval_metrics
 from training.result import TrainingResult
@@ -26,8 +26,8 @@ Ames = tuple[Settings, TrainingResult, Recorder]
 
 
 @pytest.fixture(autouse=True)
-def tracked_there(ames: Ames) -> None:
-    """For mlflow's functions that take no address."""
+def tracking_uri(ames: Ames) -> None:
+    """Set the tracking URI for MLflow's functions that don't take one."""
     mlflow.set_tracking_uri(ames[1].tracking_uri)
 
 
@@ -43,8 +43,8 @@ def parent(ames: Ames, client: MlflowClient) -> Run:
 
 @pytest.fixture(scope="module")
 def children(client: MlflowClient, parent: Run) -> list[Run]:
-    of_parent = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    return list(client.search_runs([parent.info.experiment_id], of_parent, max_results=200))
+    query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    return list(client.search_runs([parent.info.experiment_id], query, max_results=200))
 
 
 def _artifact(run: Run, name: str) -> Path:
@@ -63,7 +63,7 @@ def test_every_combination_is_a_finished_run_below_one_parent(
     assert len(every) == 79
 
 
-def test_a_run_says_what_was_trained_on_what_by_which_code(children: list[Run]) -> None:
+def test_run_records_metrics_datasets_and_commit(children: list[Run]) -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -78,24 +78,24 @@ def test_a_run_says_what_was_trained_on_what_by_which_code(children: list[Run]) 
         assert inputs["training"].source.count("train.csv")
 
 
-def test_every_model_predicts_from_raw_rows_what_its_metrics_came_from(
+def test_every_tracked_model_reproduces_its_metrics_from_raw_rows(
     ames: Ames, children: list[Run]
 ) -> None:
-    """All 78: the rows as plain pandas reads them, asked through MLflow."""
+    """All 78, loaded by MLflow, on rows as plain pandas reads them."""
     settings, result, _ = ames
-    parts = split(read_training(settings), settings)
-    raw = pd.read_csv(PROJECT_ROOT / "data/train.csv").loc[parts.X_val.index]
+    data_split = split(read_training(settings), settings)
+    raw = pd.read_csv(PROJECT_ROOT / "data/train.csv").loc[data_split.X_val.index]
     raw = raw.drop(columns=["Id", "SalePrice"])
     metrics = {entry.run_id: entry.metrics for entry in result.leaderboard}
     for run in children:
         model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
-        found = eval_metrics(parts.y_val, model.predict(raw))
+        found = eval_metrics(data_split.y_val, model.predict(raw))
         for name, value in metrics[run.info.run_id].items():
             assert found[name] == pytest.approx(value, rel=1e-9), run.info.run_name
             assert run.data.metrics[name] == pytest.approx(value, rel=1e-12)
 
 
-def test_a_model_is_saved_without_pickle_and_with_all_that_it_needs(ames: Ames) -> None:
+def test_model_is_saved_without_pickle_and_with_signature_and_requirements(ames: Ames) -> None:
     for family in ("ridge", "elasticnet", "xgboost"):
         entry = next(one for one in ames[1].leaderboard if one.family == family)
         folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{entry.run_id}/model"))
@@ -119,24 +119,22 @@ def test_a_model_is_saved_without_pickle_and_with_all_that_it_needs(ames: Ames) 
         assert bool(names & {"xgboost", "xgboost-cpu"}) == (family == "xgboost")
 
 
-def test_the_parent_holds_the_data_once(ames: Ames, parent: Run, children: list[Run]) -> None:
+def test_parent_run_stores_the_data_once(ames: Ames, parent: Run, children: list[Run]) -> None:
     settings, _, _ = ames
     train, val, test = (
         pd.read_csv(_artifact(parent, f"{n}.csv")) for n in ("train", "val", "test")
     )
 
     assert (len(train), len(val), len(test)) == (1172, 293, 1465)
-    parts = split(read_training(settings), settings)
-    assert train["SalePrice"].tolist() == parts.y_train.tolist()
-    assert val["SalePrice"].tolist() == parts.y_val.tolist()
+    data_split = split(read_training(settings), settings)
+    assert train["SalePrice"].tolist() == data_split.y_train.tolist()
+    assert val["SalePrice"].tolist() == data_split.y_val.tolist()
     assert test["SalePrice"].notna().all()
-    assert parent.data.tags["data.digest"] == parts.digest
+    assert parent.data.tags["data.digest"] == data_split.digest
     assert not MlflowClient().list_artifacts(children[0].info.run_id)
 
 
-def test_the_parent_holds_the_leaderboard_the_settings_and_the_code(
-    ames: Ames, parent: Run
-) -> None:
+def test_parent_run_stores_leaderboard_settings_and_code(ames: Ames, parent: Run) -> None:
     _, result, _ = ames
     client = MlflowClient()
     board = client.load_table(parent.info.experiment_id, "leaderboard.json", [parent.info.run_id])
@@ -151,7 +149,7 @@ def test_the_parent_holds_the_leaderboard_the_settings_and_the_code(
         assert (code / file).read_text() == (PROJECT_ROOT / file).read_text()
 
 
-def test_the_winner_is_scored_once_on_rows_that_nothing_was_trained_on(
+def test_only_the_winner_is_scored_on_the_test_rows(
     ames: Ames, client: MlflowClient, parent: Run, children: list[Run]
 ) -> None:
     _, result, _ = ames
@@ -172,7 +170,7 @@ def test_the_winner_is_scored_once_on_rows_that_nothing_was_trained_on(
         assert parent.data.metrics[f"test_{name}"] == pytest.approx(by_hand[name], rel=1e-9)
 
 
-def test_progress_tells_each_combination_and_the_best_so_far(ames: Ames) -> None:
+def test_progress_reports_each_combination_and_the_best_so_far(ames: Ames) -> None:
     _, result, recorder = ames
 
     assert recorder.total == len(recorder.entries) == 78
@@ -183,52 +181,53 @@ def test_progress_tells_each_combination_and_the_best_so_far(ames: Ames) -> None
     assert recorder.bests[-1] == result.winner
 
 
-def test_the_figures_are_those_of_separate_fits(ames: Ames) -> None:
-    """An estimator of its own for every combination, since families share work among them."""
+def test_metrics_equal_those_of_separate_fits(ames: Ames) -> None:
+    """Families share work among combinations; each must equal a scikit-learn fit of its own."""
     settings, result, _ = ames
-    parts = split(read_training(settings), settings)
-    rows = prepare_data(parts, settings)
-    exact, judges = (
-        rows.scaler.transform(rows.X_train).astype(float),
-        rows.scaler.transform(rows.X_val),
-    )
+    data_split = split(read_training(settings), settings)
+    prepared = prepare_data(data_split, settings)
+    scaler = prepared.scaler
+    X_train = scaler.transform(prepared.X_train).astype(float)
+    X_val = scaler.transform(prepared.X_val)
     found = {entry.name: entry.metrics for entry in result.leaderboard}
     for grid in plan_grids(settings):
         for params in grid.combinations:
             if grid.name == "ridge":
-                peer = Ridge(**params).fit(exact, rows.y_train).predict(judges)
+                expected = Ridge(**params).fit(X_train, prepared.y_train).predict(X_val)
             elif grid.name == "elasticnet":
-                tight = ElasticNet(**params, tol=1e-10, max_iter=1_000_000)
-                peer = tight.fit(exact, rows.y_train).predict(judges)
+                converged = ElasticNet(**params, tol=1e-10, max_iter=1_000_000)
+                expected = converged.fit(X_train, prepared.y_train).predict(X_val)
             else:
                 regressor = XGBRegressor(**params, random_state=42, n_jobs=1)
-                peer = regressor.fit(rows.X_train, rows.y_train).predict(rows.X_val)
-            for name, value in eval_metrics(parts.y_val, peer).items():
-                own = found[grid.title(params)][name]
-                assert own == pytest.approx(value, rel=1e-6), (grid.title(params), name)
+                regressor.fit(prepared.X_train, prepared.y_train)
+                expected = regressor.predict(prepared.X_val)
+            for name, value in eval_metrics(data_split.y_val, expected).items():
+                combination = grid.combination_name(params)
+                actual = found[combination][name]
+                assert actual == pytest.approx(value, rel=1e-6), (combination, name)
 
 
-def test_models_of_an_odd_table_predict_what_their_metrics_came_from(tmp_path: Path) -> None:
-    """Truth values, a text that says None, a code with gaps, markers, odd names."""
-    source = np.random.default_rng(0)
+def test_models_of_an_unusual_table_reproduce_their_metrics(tmp_path: Path) -> None:
+    """Booleans, the text "None", a code with missing values, custom markers, unusual names."""
+    random = np.random.default_rng(0)
     rows = pd.DataFrame(
         {
-            "a b": source.normal(size=60),
-            "[flag]": source.integers(0, 2, 60).astype(bool),
-            "<kind>": source.choice(["None", "null", "?", "x"], 60),
-            "code": source.choice([10.0, 20.0, np.nan], 60),
+            "a b": random.normal(size=60),
+            "[flag]": random.integers(0, 2, 60).astype(bool),
+            "<kind>": random.choice(["None", "null", "?", "x"], 60),
+            "code": random.choice([10.0, 20.0, np.nan], 60),
             "seen once": ["only"] + ["often"] * 59,
-            "whole": source.integers(0, 9, 60),
+            "whole": random.integers(0, 9, 60),
         }
     )
-    rows["y"] = 3 * rows["a b"] + rows["[flag]"] + source.normal(size=60)
-    rows.to_csv(tmp_path / "odd.csv", index=False, na_rep="-")
-    data = {"train": "odd.csv", "test": "", "test_labels": "", "label": "y", "id": ""}
+    rows["y"] = 3 * rows["a b"] + rows["[flag]"] + random.normal(size=60)
+    rows.to_csv(tmp_path / "unusual.csv", index=False, na_rep="-")
+    data = {"train": "unusual.csv", "test": "", "test_labels": "", "label": "y", "id": ""}
     missing = ["-", "?"]
     columns = {
         "categorical": ["code", "code"],
         "missing_as_category": ["<kind>"],
-        "missing": missing,
+        "missing_values": missing,
     }
     file = write_settings(
         tmp_path,
@@ -238,12 +237,12 @@ def test_models_of_an_odd_table_predict_what_their_metrics_came_from(tmp_path: P
     )
     settings = load_settings(file)
 
-    result = train_here(settings)
+    result = train_in_process(settings)
 
     mlflow.set_tracking_uri(result.tracking_uri)
-    parts = split(read_training(settings), settings)
-    raw = pd.read_csv(tmp_path / "odd.csv", keep_default_na=False, na_values=missing)
+    data_split = split(read_training(settings), settings)
+    raw = pd.read_csv(tmp_path / "unusual.csv", keep_default_na=False, na_values=missing)
     for entry in result.leaderboard:
         model = mlflow.pyfunc.load_model(f"runs:/{entry.run_id}/model")
-        found = eval_metrics(parts.y_val, model.predict(raw.loc[parts.X_val.index]))
+        found = eval_metrics(data_split.y_val, model.predict(raw.loc[data_split.X_val.index]))
         assert found["RMSE"] == pytest.approx(entry.metrics["RMSE"], rel=1e-9), entry.name

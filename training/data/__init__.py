@@ -1,1 +1,1 @@
-"""Tables, the dataset that they make, and the features that are learned from it."""
+"""Data preparation: reading tables, splitting them, and fitting the features."""

@@ -1,9 +1,9 @@
-"""From raw rows to the matrix that the families learn from.
+"""Feature engineering: from raw rows to the matrix that the families are fitted on.
 
-Everything is learned from the rows that are given to `fit_features`, which are the training rows,
-and is made of scikit-learn's own parts, each of which has a counterpart in ONNX. Two choices follow
-from that: numbers become float32 first of all (the imputer's counterpart takes nothing else, and
-neighbours' ties must fall the same way), and in text a missing value is the empty text.
+Everything is fitted on the training rows only, and consists of scikit-learn's own transformers,
+each of which has an equivalent in ONNX. Two choices follow from that: numbers are converted to
+float32 first (the ONNX imputer takes nothing else, and ties between neighbors must be broken in the
+same way), and a missing text value is the empty text.
 """
 
 from collections.abc import Sequence
@@ -19,132 +19,147 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils import check_array
 
+from contract.release import ColumnRole
 from contract.settings.loader import Settings
 from training.data.tables import is_text_column
 
 Matrix = NDArray[np.float32] | NDArray[np.float64]
 """Rows x encoded columns."""
 Vector = NDArray[np.floating]
-"""A label or a prediction a row."""
+"""One label or prediction per row."""
 
 TRUSTED_TYPES = ("numpy.dtype", "numpy.zeros_like", "sklearn.utils.validation.check_array")
-"""What skops must be told to trust when it loads these features: names, no code of ours."""
+"""The types that skops must trust to load these features; none of them is code of this project."""
 
-RANK = "rank by "
-"""What the name of the column begins with that ranks the donors."""
+CATEGORICAL_ROLES: tuple[ColumnRole, ...] = (
+    "numeric_category",
+    "text_category",
+    "text_category_with_missing",
+)
+"""In the order of their columns in the matrix; the columns of the role `numeric` come first."""
+
+DONOR_RANK = "donor_rank_"
+"""Prefix of the name of the column that ranks the donors."""
 
 EMPTY_TEXT = ""
-"""A missing value in a text column, once it has been read."""
+"""A missing value in a text column, after preprocessing."""
 NAN_TEXTS = ("nan", "NaN")
-"""What it becomes where numpy or ONNX writes NaN as text."""
+"""What NaN becomes if numpy or ONNX converts it to text."""
 
 
 @dataclass(frozen=True)
 class ColumnGroups:
-    """The raw columns by how they are treated."""
+    """The raw columns by their role, which decides how they are preprocessed."""
 
-    numbers: list[str]
-    codes: list[str]
-    text: list[str]
-    optional_text: list[str]
+    numeric: list[str]
+    numeric_category: list[str]
+    text_category: list[str]
+    text_category_with_missing: list[str]
     """Text in which a missing value is a category of its own."""
 
     @classmethod
-    def of(cls, X: pd.DataFrame, settings: Settings) -> "ColumnGroups":
-        """Sort a table's columns by type and settings, keeping their order."""
+    def from_table(cls, X: pd.DataFrame, settings: Settings) -> "ColumnGroups":
+        """Group a table's columns by their types and the settings, in their order."""
         names = [str(column) for column in X]
         text = [c for c in names if is_text_column(X[c])]
         codes = [c for c in names if c in settings.data.categorical and c not in text]
-        optional = [c for c in text if c in settings.data.missing_as_category]
+        with_missing = [c for c in text if c in settings.data.missing_as_category]
         return cls(
-            numbers=[c for c in names if c not in text and c not in codes],
-            codes=codes,
-            text=[c for c in text if c not in optional],
-            optional_text=optional,
+            numeric=[c for c in names if c not in text and c not in codes],
+            numeric_category=codes,
+            text_category=[c for c in text if c not in with_missing],
+            text_category_with_missing=with_missing,
         )
 
 
 def fit_features(X_train: pd.DataFrame, settings: Settings) -> ColumnTransformer:
-    """Learn imputation, modes and categories from the training rows.
+    """Fit imputation, modes and categories on the training rows.
 
     Returns:
-        A fitted transformer from raw rows to a float32 matrix: the numbers first, as they are, then
-        a column of 0 and 1 for each category. A category that it doesn't know is 0 in all of them.
+        A fitted transformer from raw rows to a float32 matrix: the numbers first, unscaled, then a
+        column of 0 and 1 for each category. An unknown category is 0 in all of them.
     """
-    columns = ColumnGroups.of(X_train, settings)
-    missing = settings.data.missing_values
-    steps = [
-        ("numbers", _numbers(X_train[columns.numbers], settings), columns.numbers),
-        ("codes", Pipeline([("read", _as("float64")), *_modes(np.nan)]), columns.codes),
-        ("text", Pipeline([*_blanks(missing), *_modes(EMPTY_TEXT)]), columns.text),
-        ("optional", Pipeline([*_blanks(missing), ("onehot", _onehot())]), columns.optional_text),
-    ]
-    transformer = ColumnTransformer(
-        [step for step in steps if step[2]], verbose_feature_names_out=False
-    )
-    return transformer.fit(X_train)
+    columns = ColumnGroups.from_table(X_train, settings)
+    to_text = _missing_to_empty_text(settings.data.missing_values)
+    steps: dict[ColumnRole, object] = {
+        "numeric": _fit_imputer(X_train[columns.numeric], settings),
+        "numeric_category": Pipeline([("to_float64", _cast("float64")), *_encode_mode(np.nan)]),
+        "text_category": Pipeline([*to_text, *_encode_mode(EMPTY_TEXT)]),
+        "text_category_with_missing": Pipeline([*to_text, ("onehot", _onehot())]),
+    }
+    used = [(role, step, names) for role, step in steps.items() if (names := vars(columns)[role])]
+    return ColumnTransformer(used, verbose_feature_names_out=False).fit(X_train)
 
 
 def fit_scaler(matrix: Matrix, features: ColumnTransformer) -> ColumnTransformer:
-    """Learn to scale the numbers, which come first in the matrix; the categories stay 0 and 1.
+    """Fit a scaler of the numbers, which come first in the matrix; the categories stay 0 and 1.
 
-    For linear families alone: rounding at a tree's thresholds changes its answers.
+    For linear families only: rounding at a tree's thresholds changes its predictions.
     """
-    numbers = features.output_indices_.get("numbers", slice(0))
-    positions = list(range(numbers.stop))
-    scaler = ColumnTransformer([("numbers", StandardScaler(), positions)], remainder="passthrough")
+    numeric = features.output_indices_.get("numeric", slice(0))
+    positions = list(range(numeric.stop))
+    scaler = ColumnTransformer([("numeric", StandardScaler(), positions)], remainder="passthrough")
     return scaler.fit(matrix)
 
 
-def _numbers(X: pd.DataFrame, settings: Settings) -> FrozenEstimator:
-    """Fit the imputer on the donors alone: each row is compared with each of them.
+def _fit_imputer(X: pd.DataFrame, settings: Settings) -> FrozenEstimator:
+    """Fit the imputer on the donors only, because each row is compared with each of them.
 
-    Among donors at the same distance scikit-learn's choice is nobody's to foresee, and whole
-    numbers are at the same distance often. So the imputer sees one more column, which is 0 in every
-    row and in each donor another, almost the same number. It is large enough, too, that a donor
-    with whom a row shares no other number counts as an average one, not as the nearest.
+    scikit-learn's choice among donors at the same distance is unpredictable, and whole numbers are
+    often at the same distance. So the imputer gets an additional column, which is 0 in every row
+    and a different, almost equal number in each donor. The number is also large enough that a donor
+    that has no other number in common with a row counts as an average donor, not as the nearest.
     """
-    donors = min(settings.features.max_donors, len(X))
-    chosen = X if donors == len(X) else _sample(X, donors, settings.data.seed)
-    every = list(range(len(X.columns)))
-    # Rounded to float32 first of all, as the released model takes numbers; then exact.
-    parts = [("", _as("float32"), every), (RANK, FunctionTransformer(np.zeros_like), every[:1])]
-    parts[1][1].set_params(feature_names_out="one-to-one")
-    read = ColumnTransformer(parts, verbose_feature_names_out="{transformer_name}{feature_name}")
-    widen = _as("float64")
-    narrow = ColumnTransformer([("", _as("float32"), every)], verbose_feature_names_out=False)
+    n_donors = min(settings.features.max_donors, len(X))
+    donors = X if n_donors == len(X) else _sample_donors(X, n_donors, settings.data.seed)
+    positions = list(range(len(X.columns)))
+    zeros = FunctionTransformer(np.zeros_like, feature_names_out="one-to-one")
+    # Rounded to float32 first, the type of the released model's inputs; exact from then on.
+    add_rank = ColumnTransformer(
+        [("", _cast("float32"), positions), (DONOR_RANK, zeros, positions[:1])],
+        verbose_feature_names_out="{transformer_name}{feature_name}",
+    )
+    to_float64 = _cast("float64")
     imputer = KNNImputer(n_neighbors=settings.features.n_neighbors, keep_empty_features=True)
-    steps = [("read", read), ("widen", widen), ("impute", imputer), ("narrow", narrow)]
-    if every:
-        rows = widen.fit_transform(read.fit_transform(chosen))
-        rows[:, -1] = _ranks(rows[:, :-1])
-        narrow.fit(imputer.fit_transform(rows))
-    return FrozenEstimator(Pipeline(steps))
+    drop_rank = ColumnTransformer(
+        [("", _cast("float32"), positions)], verbose_feature_names_out=False
+    )
+    if positions:
+        rows = to_float64.fit_transform(add_rank.fit_transform(donors))
+        rows[:, -1] = _rank_donors(rows[:, :-1])
+        drop_rank.fit(imputer.fit_transform(rows))
+    steps = {
+        "add_rank": add_rank,
+        "to_float64": to_float64,
+        "impute": imputer,
+        "drop_rank": drop_rank,
+    }
+    return FrozenEstimator(Pipeline(list(steps.items())))
 
 
-def _ranks(donors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a number for each donor, the smallest for the one that is nearest to the middle.
+def _rank_donors(donors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a number for each donor, the smallest for the one that is closest to the mean.
 
-    Their squares are what two donors differ by in a column on average, and differ among each other
-    by a millionth of that at most.
+    The square of each number is the average squared difference between two donors in a column, plus
+    at most one millionth of it.
     """
     known = np.ma.masked_invalid(donors)
-    apart = (known - known.mean(axis=0)) ** 2
-    order = np.argsort(apart.mean(axis=1).filled(np.inf), kind="stable")
-    share = np.empty(len(donors))
-    share[order] = np.arange(len(donors)) / len(donors)
-    typical = 2 * float(apart.mean()) if apart.count() else 0.0
-    return np.sqrt((typical or 1.0) * (1 + 1e-6 * share))
+    squares = (known - known.mean(axis=0)) ** 2
+    order = np.argsort(squares.mean(axis=1).filled(np.inf), kind="stable")
+    rank = np.empty(len(donors))
+    rank[order] = np.arange(len(donors)) / len(donors)
+    average = 2 * float(squares.mean()) if squares.count() else 0.0
+    return np.sqrt((average or 1.0) * (1 + 1e-6 * rank))
 
 
-def _sample(X: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
-    """Draw donors; a column that none of them has a value in gets the first row that has one."""
-    chosen = X.sample(rows, random_state=seed)
-    lacking = [c for c in X if chosen[c].isna().all() and X[c].notna().any()]
-    return pd.concat([chosen, X.loc[list({X[c].first_valid_index() for c in lacking})]])
+def _sample_donors(X: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+    """Sample donors, and add the first row with a value for each column that has none in them."""
+    donors = X.sample(rows, random_state=seed)
+    empty = [c for c in X if donors[c].isna().all() and X[c].notna().any()]
+    return pd.concat([donors, X.loc[list({X[c].first_valid_index() for c in empty})]])
 
 
-def _as(dtype: str) -> FunctionTransformer:
+def _cast(dtype: str) -> FunctionTransformer:
     return FunctionTransformer(
         check_array,
         kw_args={"dtype": dtype, "ensure_all_finite": "allow-nan"},
@@ -152,19 +167,19 @@ def _as(dtype: str) -> FunctionTransformer:
     )
 
 
-def _blanks(missing: Sequence[str]) -> list[tuple[str, SimpleImputer]]:
-    """Turn whatever says 'missing' into the empty text: NaN, None (JSON), the markers."""
+def _missing_to_empty_text(missing: Sequence[str]) -> list[tuple[str, SimpleImputer]]:
+    """Return steps that replace missing values (NaN, None, the settings' texts) by empty text."""
     markers = [np.nan, None, *(text for text in missing if text != EMPTY_TEXT)]
-    return [(f"blank_{position}", _blank(marker)) for position, marker in enumerate(markers)]
+    return [(f"missing_{position}", _replace(marker)) for position, marker in enumerate(markers)]
 
 
-def _blank(marker: float | str | None) -> SimpleImputer:
+def _replace(marker: float | str | None) -> SimpleImputer:
     return SimpleImputer(
         missing_values=marker, strategy="constant", fill_value=EMPTY_TEXT, keep_empty_features=True
     )
 
 
-def _modes(missing: float | str) -> list[tuple[str, object]]:
+def _encode_mode(missing: float | str) -> list[tuple[str, object]]:
     mode = SimpleImputer(missing_values=missing, strategy="most_frequent", keep_empty_features=True)
     return [("impute", mode), ("onehot", _onehot())]
 

@@ -1,7 +1,7 @@
-"""Reading a table, CSV or Parquet, from a path, a folder or s3://, and refusing one that is broken.
+"""Read and validate a table, CSV or Parquet, from a path, a folder or s3://.
 
-Types come out as pandas reads them: `int64` for whole numbers without a gap, `float64` for other
-numbers, `bool`, and `str` with NaN for text. A model that was trained on them takes such tables.
+Columns have the types that pandas infers: `int64` for whole numbers without missing values,
+`float64` for other numbers, `bool`, and `str` with NaN for text. A trained model takes such tables.
 """
 
 import csv
@@ -23,8 +23,8 @@ from contract.errors import DataError
 from contract.release import ColumnType
 
 SUFFIXES = (".csv", ".parquet")
-LARGEST = float(np.finfo(np.float32).max)
-"""Features are computed in float32: a larger number would become infinite there."""
+MAX_NUMBER = float(np.finfo(np.float32).max)
+"""Features are computed in float32, in which a larger number is infinite."""
 
 PANDAS_DTYPES: Mapping[ColumnType, str] = {
     "long": "int64",
@@ -32,22 +32,22 @@ PANDAS_DTYPES: Mapping[ColumnType, str] = {
     "boolean": "bool",
     "string": "str",
 }
-"""The dtypes that tables are read as, by the type's name in MLflow schemas and manifests."""
+"""The dtypes of tables, by the type's name in MLflow schemas and manifests."""
 COLUMN_TYPES: Mapping[str, ColumnType] = {dtype: name for name, dtype in PANDAS_DTYPES.items()}
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """A table as it was read."""
+    """A table without any preprocessing."""
 
     rows: pd.DataFrame
     source: str
     """The path or URI that it was read from."""
     digest: str
-    """SHA-256 of the file's bytes, in hex; of a folder, of its files' digests, in order."""
+    """SHA-256 of the file in hex; for a folder, of its files' digests, in order."""
 
-    def require(self, column: str, setting: str) -> None:
-        """Raise a DataError that names the setting where the table lacks the column."""
+    def require_column(self, column: str, setting: str) -> None:
+        """Raise a DataError that names the setting if the table lacks the column."""
         if column not in self.rows:
             names = ", ".join(map(repr, self.rows.columns[:6]))
             other = re.search(r"[;\t|]", names)
@@ -55,58 +55,60 @@ class RawTable:
             reason = f"no column {column!r} ({setting}); there are {names}, ...{hint}"
             raise DataError(f"{self.source}: {reason}")
 
-    def row(self, mask: "pd.Series[bool]") -> int:
-        """Return the number, counted from 1, of the first row in which the mask is true."""
+    def first_row(self, mask: "pd.Series[bool]") -> int:
+        """Return the number, counting from 1, of the first row in which the mask is true."""
         return int(np.flatnonzero(mask)[0]) + 1
 
 
 def is_text_column(column: "pd.Series[Any]") -> bool:
-    """Tell a column of text from one of numbers."""
+    """Return whether a column holds text."""
     return types.is_string_dtype(column.dtype)
 
 
 def read_table(source: str, missing: Sequence[str], text: Collection[str] = ()) -> RawTable:
-    """Read one file, or all tables in a folder one below the other.
+    """Read a file, or all files of a folder as one table.
 
     Args:
         source: A path or `s3://` URI that ends in .csv or .parquet, or a folder of such files.
         missing: The texts that stand for a missing value.
-        text: Columns that are text even where a CSV's values look like numbers.
+        text: Columns to read as text even if the values in a CSV file look like numbers.
 
     Raises:
-        DataError: There is no such table, or it is empty, malformed or holds what is no table's.
+        DataError: There is no such table, or it is empty, malformed or has an unsupported type.
     """
     files = _read_files(source)
     digests = [hashlib.sha256(content).hexdigest() for _, content in files]
     digest = digests[0] if len(digests) == 1 else combine_digests(digests)
-    parts = [_parse(name, content, missing, text, typed=len(files) == 1) for name, content in files]
+    parts = [
+        _parse(name, content, missing, text, infer_types=len(files) == 1) for name, content in files
+    ]
     for (name, _), part in zip(files, parts, strict=True):
-        _refuse_other_columns(name, part, files[0][0], parts[0])
+        _check_same_columns(name, part, files[0][0], parts[0])
     rows = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
     if len(parts) > 1 and files[0][0].endswith(".csv"):
-        # Types are those of the whole column, not of each file: its parts were read as text.
+        # Types are inferred from the whole column, not from each file: the parts were read as text.
         rows = _read_csv(source, rows.to_csv(index=False), ["", *missing], text)
     if rows.empty:
         raise DataError(f"{source}: the table is empty")
-    return RawTable(rows.apply(_plain, source=source), source, digest)
+    return RawTable(rows.apply(_normalize, source=source), source, digest)
 
 
 def combine_digests(digests: Sequence[str]) -> str:
-    """Return one digest for several, in their order."""
+    """Return the digest of several digests, in their order."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _read_files(source: str) -> list[tuple[str, bytes]]:
     try:
-        # Whole, so that the digest is that of the very bytes that were parsed.
+        # As a whole, so that the digest covers exactly the bytes that are parsed.
         return [(str(path), path.read_bytes()) for path in _files(source)]
     except DataError:
         raise
     except OSError as error:
         raise DataError(f"{source}: {error.strerror or error}") from None
     except Exception as error:
-        # A bucket fails in botocore's ways, which are no common tree: no credentials, no bucket,
-        # no network. On a local path none of these can be, so there it is a defect.
+        # botocore's errors (no credentials, no bucket, no network) have no common base class. None
+        # of them can occur for a local path, for which any other error is a defect.
         if "://" not in source:
             raise
         raise DataError(f"{source}: {' '.join(str(error).split())}") from None
@@ -127,7 +129,7 @@ def _files(source: str) -> Sequence[Path | CloudPath]:
 
 
 def _parse(
-    name: str, content: bytes, missing: Sequence[str], text: Collection[str], typed: bool
+    name: str, content: bytes, missing: Sequence[str], text: Collection[str], infer_types: bool
 ) -> pd.DataFrame:
     if name.endswith(".parquet"):
         return _parse_parquet(name, content, missing)
@@ -141,17 +143,17 @@ def _parse(
         raise DataError(f"{name}: the file is empty")
     header = _header(name, decoded)
     if len(header) == 1 and (other := re.search(r"[;\t|]", header[0])):
-        raise DataError(f"{name}: separated by {other[0]!r}; a table must be separated by commas")
-    _refuse_bad_names(name, header)
-    return _read_csv(name, decoded, missing, text if typed else header)
+        raise DataError(f"{name}: separated by {other[0]!r}; use commas")
+    _check_names(name, header)
+    return _read_csv(name, decoded, missing, text if infer_types else header)
 
 
 def _header(name: str, content: str) -> list[str]:
     try:
-        # pandas passes by blank lines in front of it as well.
+        # pandas skips blank lines before the header as well.
         return next(row for row in csv.reader(io.StringIO(content)) if row)
     except csv.Error as error:
-        raise DataError(f"{name}: its header can't be read: {error}") from None
+        raise DataError(f"{name}: the header can't be read: {error}") from None
 
 
 def _read_csv(
@@ -159,7 +161,7 @@ def _read_csv(
 ) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
-            # Rows longer than the header: without this pandas makes an index of the first column.
+            # For rows longer than the header: pandas would use the first column as the index.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(
                 io.StringIO(content),
@@ -170,7 +172,7 @@ def _read_csv(
                 low_memory=False,
             )
     except pd.errors.ParserWarning:
-        raise DataError(f"{name}: its rows have more fields than its header") from None
+        raise DataError(f"{name}: the rows have more fields than the header") from None
     except pd.errors.ParserError as error:
         raise DataError(f"{name}: {_one_line(error).split('C error: ')[-1]}") from None
 
@@ -180,60 +182,61 @@ def _parse_parquet(name: str, content: bytes, missing: Sequence[str]) -> pd.Data
         rows = pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise DataError(f"{name}: not readable as Parquet: {_one_line(error)}") from None
-    # An index that has a name is a column that someone set apart.
+    # A named index is a column: pandas wrote it as the index.
     rows = rows.reset_index(drop=rows.index.names == [None])
-    _refuse_bad_names(name, list(map(str, rows.columns)))
+    _check_names(name, list(map(str, rows.columns)))
     for column in rows.select_dtypes(["object", "string", "category"]):
         values = rows[column].astype(object)
-        blank = values.map(lambda value: isinstance(value, str) and value in missing)
-        rows[column] = values.mask(blank.astype(bool), np.nan)
+        is_marker = values.map(lambda value: isinstance(value, str) and value in missing)
+        rows[column] = values.mask(is_marker.astype(bool), np.nan)
     return rows
 
 
-def _refuse_bad_names(name: str, columns: list[str]) -> None:
+def _check_names(name: str, columns: list[str]) -> None:
     for position, column in enumerate(columns, start=1):
         if not column.strip():
             raise DataError(f"{name}: column {position} has no name")
         if column in columns[: position - 1]:
             first = columns.index(column) + 1
-            raise DataError(f"{name}: column {column!r} is there twice, as {first} and {position}")
+            raise DataError(f"{name}: column {column!r} appears twice, as {first} and {position}")
 
 
-def _refuse_other_columns(name: str, part: pd.DataFrame, first: str, like: pd.DataFrame) -> None:
-    if lacking := sorted(map(str, set(like) - set(part))):
-        raise DataError(f"{name}: no column {lacking[0]!r}, which {first} has")
-    if further := sorted(map(str, set(part) - set(like))):
-        raise DataError(f"{name}: column {further[0]!r}, which {first} lacks")
+def _check_same_columns(name: str, part: pd.DataFrame, first: str, other: pd.DataFrame) -> None:
+    if missing := sorted(map(str, set(other) - set(part))):
+        raise DataError(f"{name}: no column {missing[0]!r}, which {first} has")
+    if extra := sorted(map(str, set(part) - set(other))):
+        raise DataError(f"{name}: column {extra[0]!r}, which {first} lacks")
 
 
-def _plain(column: "pd.Series[Any]", source: str) -> "pd.Series[Any]":
-    """Bring a column to one of the four types, or refuse it by name."""
-    gaps = column.isna()
-    if types.is_bool_dtype(column.dtype) and not gaps.any():
+def _normalize(column: "pd.Series[Any]", source: str) -> "pd.Series[Any]":
+    """Convert a column to one of the four types, or raise a DataError that names it."""
+    missing = column.isna()
+    if types.is_bool_dtype(column.dtype) and not missing.any():
         return column.astype(bool)
     numeric = types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype)
     if numeric and not types.is_bool_dtype(column.dtype):
-        return _plain_numbers(column, gaps, source)
-    # A column of dtype str can hold nothing else, which saves a look at each value.
-    text = column.dtype == "str"
-    kinds = {str} if text else {type(value) for value in column[~gaps]}
-    if kinds <= {str}:
-        return column.where(~gaps, np.nan).astype("str")
-    found = " and ".join(sorted(kind.__name__ for kind in kinds)) + "; a column is numbers or text"
-    if kinds <= {bool, np.bool_}:
-        # As text or as numbers it would be another column to whoever reads it plainly.
-        found = "true and false with gaps; write 1 and 0 instead"
-    raise DataError(f"{source}: column {column.name!r} holds {found}")
+        return _normalize_numbers(column, missing, source)
+    # A column of dtype str holds nothing else, so its values need no check.
+    is_str = column.dtype == "str"
+    value_types = {str} if is_str else {type(value) for value in column[~missing]}
+    if value_types <= {str}:
+        return column.where(~missing, np.nan).astype("str")
+    names = " and ".join(sorted(one.__name__ for one in value_types))
+    reason = f"{names}; a column must hold numbers or text"
+    if value_types <= {bool, np.bool_}:
+        # Converted to text or numbers, it would be another column than plain pandas reads.
+        reason = "true and false with missing values; use 1 and 0 instead"
+    raise DataError(f"{source}: column {column.name!r} holds {reason}")
 
 
-def _plain_numbers(
-    column: "pd.Series[Any]", gaps: "pd.Series[bool]", source: str
+def _normalize_numbers(
+    column: "pd.Series[Any]", missing: "pd.Series[bool]", source: str
 ) -> "pd.Series[Any]":
-    if types.is_integer_dtype(column.dtype) and not gaps.any() and column.max() <= 2**63 - 1:
+    if types.is_integer_dtype(column.dtype) and not missing.any() and column.max() <= 2**63 - 1:
         return column.astype("int64")
     numbers = column.astype("float64")
-    if (bad := numbers.abs() > LARGEST).any():
-        row = int(np.flatnonzero(bad)[0])
+    if (too_large := numbers.abs() > MAX_NUMBER).any():
+        row = int(np.flatnonzero(too_large)[0])
         reason = f"{column.name} is {numbers.iloc[row]}; a number must be finite"
         raise DataError(f"{source}: row {row + 1}: {reason}")
     return numbers

@@ -7,15 +7,9 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from contract.release import Column, ColumnProfile, ColumnRole
-from training.data.features import EMPTY_TEXT
+from training.data.features import CATEGORICAL_ROLES, EMPTY_TEXT
 from training.data.tables import COLUMN_TYPES
 
-ROLES: dict[str, ColumnRole] = {
-    "numbers": "number",
-    "codes": "code",
-    "text": "text",
-    "optional": "optional_text",
-}
 MOST_FREQUENT = 20
 """Values whose shares a profile tells."""
 
@@ -31,11 +25,11 @@ def describe_columns(
         required: The columns that never lacked a value.
     """
     steps = pipeline.named_steps["features"].transformers_
-    roles = {column: ROLES[name] for name, _, columns in steps for column in columns}
+    roles = {column: name for name, _, columns in steps for column in columns}
     categories = {
         column: known
         for name, step, columns in steps
-        if name in ROLES and name != "numbers" and columns
+        if name in CATEGORICAL_ROLES and columns
         for column, known in zip(columns, _known(step), strict=True)
     }
     return [
@@ -61,12 +55,13 @@ def _known(step: Pipeline) -> list[tuple[str, ...]]:
 
 def _profile(values: "pd.Series[float]", role: ColumnRole) -> ColumnProfile:
     missing = float(values.isna().mean())
-    if role == "number":
+    if role == "numeric":
         numbers = values.dropna().to_numpy(np.float64)
         quantiles = np.quantile(numbers, np.linspace(0, 1, 11)).tolist() if len(numbers) else ()
         return ColumnProfile(missing_fraction=missing, quantiles=tuple(quantiles))
     shares = values.dropna().value_counts(normalize=True).head(MOST_FREQUENT)
-    texts = shares.index if role != "code" else [f"{float(one):.17g}" for one in shares.index]
+    is_number = role == "numeric_category"
+    texts = [f"{float(one):.17g}" for one in shares.index] if is_number else shares.index
     return ColumnProfile(
         missing_fraction=missing,
         frequencies={str(text): float(share) for text, share in zip(texts, shares, strict=True)},

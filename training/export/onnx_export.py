@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline
 from spox import Tensor, Var, argument, build, inline
 
 from contract.release import MISSING_INT64, PREDICTION
-from training.data.features import EMPTY_TEXT, NAN_TEXTS
+from training.data.features import CATEGORICAL_ROLES, EMPTY_TEXT, NAN_TEXTS
 from training.families import Family
 
 IR_VERSION = 10
@@ -40,7 +40,7 @@ INPUTS: Mapping[str, Kind] = {
 PACKS: Mapping[Kind, str] = {
     np.int64: "long",
     np.float32: "double",
-    np.float64: "code",
+    np.float64: "category",
     np.bool_: "boolean",
     np.str_: "string",
 }
@@ -65,17 +65,17 @@ def export_onnx(
     """
     features: ColumnTransformer = pipeline.named_steps["features"]
     parts = {name: (step, columns) for name, step, columns in features.transformers_ if columns}
-    codes = parts["codes"][1] if "codes" in parts else []
+    codes = parts["numeric_category"][1] if "numeric_category" in parts else []
     kinds = {str(name): _kind(str(column.dtype), name in codes) for name, column in X.items()}
     inputs = _Packed(kinds) if packed else _Named(kinds)
 
     matrix = []
-    if "numbers" in parts:
-        step, columns = parts["numbers"]
+    if "numeric" in parts:
+        step, columns = parts["numeric"]
         imputer = step.estimator.named_steps["impute"]
         numbers = _impute(_numbers(inputs, columns, np.float32), imputer)
         matrix.append(_scale(numbers, pipeline))
-    if categorical := [name for name in ("codes", "text", "optional") if name in parts]:
+    if categorical := [name for name in CATEGORICAL_ROLES if name in parts]:
         table = CategoryLookup()
         for name in categorical:
             table.learn(*parts[name], missing)
@@ -222,7 +222,7 @@ def _written(value: object) -> str:
 def _scale(numbers: Var, pipeline: Pipeline) -> Var:
     if "scale" not in pipeline.named_steps:
         return numbers
-    scaler = pipeline.named_steps["scale"].named_transformers_["numbers"]
+    scaler = pipeline.named_steps["scale"].named_transformers_["numeric"]
     # In float32, as scikit-learn does: a better sum would be another one.
     centred = op.sub(numbers, op.const(scaler.mean_.astype(np.float32)))
     return op.div(centred, op.const(scaler.scale_.astype(np.float32)))

@@ -92,9 +92,9 @@ def _hard_cases(
         for column in columns:
             if not column.required:
                 gaps[column.name] = _nothing(X[column.name])
-            if column.role in {"text", "optional_text"}:
+            if column.role in {"text_category", "text_category_with_missing"}:
                 unknown[column.name] = UNKNOWN
-            elif column.role == "code":
+            elif column.role == "numeric_category":
                 unknown[column.name] = UNKNOWN_CODE
         cases[f"{name} with every optional value missing"] = gaps
         cases[f"{name} with unknown categories"] = unknown

@@ -1,4 +1,4 @@
-"""The families of models, by the names that settings.toml uses."""
+"""The model families, by the names that settings.toml uses."""
 
 import importlib
 
@@ -12,14 +12,14 @@ FAMILIES = {
     "elasticnet": "training.families.elasticnet:ElasticNetFamily",
     "xgboost": "training.families.xgb:XGBoostFamily",
 }
-"""Where each family is; loaded when it is asked for, as some bring libraries that load slowly."""
+"""Module and class of each family. Imported on first use, because some libraries load slowly."""
 
 
 def load_family(name: str) -> Family:
     """Return the family of this name.
 
     Raises:
-        FamilyError: There is none of this name, or what is there is no complete family.
+        FamilyError: There is no family of this name, or it can't be loaded.
     """
     if name not in FAMILIES:
         raise FamilyError(f"training.families: no family {name!r}; there are {', '.join(FAMILIES)}")
@@ -27,7 +27,7 @@ def load_family(name: str) -> Family:
     try:
         family = getattr(importlib.import_module(module), attribute)()
     except (ImportError, AttributeError, TypeError) as error:
-        raise FamilyError(f"{FAMILIES[name]}: not to be loaded as a family: {error}") from error
+        raise FamilyError(f"{FAMILIES[name]}: can't be loaded as a family: {error}") from error
     if not isinstance(family, Family):
         raise FamilyError(f"{FAMILIES[name]}: a family is a subclass of training.families.Family")
     return family

@@ -1,4 +1,4 @@
-"""What a family of models is."""
+"""The base class of model families."""
 
 import re
 import time
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Regressor(Protocol):
-    """What is used of scikit-learn's estimators."""
+    """The part of scikit-learn's estimator interface that is used."""
 
     def fit(self, X: Matrix, y: Vector) -> "Regressor":
-        """Learn from rows x encoded columns and their labels."""
+        """Fit on rows x encoded columns and their labels."""
         ...
 
     def predict(self, X: Matrix) -> Vector:
-        """Return a prediction a row."""
+        """Return one prediction per row."""
         ...
 
     def get_params(self) -> dict[str, object]:
@@ -33,59 +33,59 @@ class Regressor(Protocol):
 
 @dataclass(frozen=True)
 class Fit:
-    """One combination, fitted."""
+    """A fitted combination."""
 
     params: Params
     model: Regressor
     seconds: float
-    """What it took; of work that combinations share, a share."""
+    """Duration, including an equal share of the work that combinations share."""
 
 
 def error_summary(error: Exception) -> str:
-    """Return what a library says of a value, in one line and without its own source's place."""
+    """Return a library's error in one line, without the position in the library's source."""
     text = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", str(error).strip())
     lines = text.splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 class Family(ABC):
-    """A kind of model, its grid, and how it fits that grid.
+    """A kind of model, its default grid, and how it fits a grid.
 
-    A family of your own subclasses this and is named in `training.families.FAMILIES`
+    A custom family subclasses this and is registered in `training.families.FAMILIES`
     (docs/add-a-family.md).
     """
 
     grid: ClassVar[ParamGrid]
-    """The values to try, unless settings.toml says otherwise."""
+    """The default grid, which settings.toml can override."""
     scaled: ClassVar[bool] = True
-    """Whether the numbers are scaled for it. Linear models need that; trees are harmed by it."""
+    """Whether numeric columns are scaled. Linear models need that; trees are harmed by it."""
     requirements: ClassVar[Sequence[str]] = ()
-    """Distributions that its models need besides scikit-learn; the first one installed counts."""
+    """Distributions that its models need besides scikit-learn; the first one installed is used."""
     trusted_types: ClassVar[Sequence[str]] = ()
     """Types outside scikit-learn that skops may load as part of its models, by their full names."""
 
     @abstractmethod
     def model(self, params: Params, seed: int) -> Regressor:
-        """Return an unfitted model; with its defaults for what the parameters don't say.
+        """Return an unfitted model, with its defaults for hyperparameters that aren't given.
 
         Args:
-            params: Hyperparameters by name; none at all where only the defaults are asked for.
-            seed: For what is random in it.
+            params: Hyperparameters by name; empty to get the defaults.
+            seed: Seed of the model's random numbers.
         """
 
     def fit_grid(
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
     ) -> Iterator[Fit]:
-        """Fit every combination, in any order, and yield each as soon as it is there.
+        """Fit every combination, in any order, and yield each as soon as it is fitted.
 
-        A family overrides this to share work among its combinations. A combination's model must not
-        depend on which others are fitted with it: after an interruption only the missing ones are.
+        A family overrides this to share work among combinations. The model of a combination must
+        not depend on which others are fitted with it: a resumed training fits only those missing.
 
         Args:
-            combinations: What to fit, each once.
-            X: Training rows x encoded columns, float32; scaled where `scaled` says so.
-            y: The training rows' labels.
-            seed: For what is random in the models.
+            combinations: The combinations to fit, without duplicates.
+            X: Training rows x encoded columns, float32; scaled if `scaled` is true.
+            y: The labels of the training rows.
+            seed: Seed of the models' random numbers.
         """
         for params in combinations:
             start = time.perf_counter()
@@ -93,14 +93,14 @@ class Family(ABC):
             yield Fit(params, model, time.perf_counter() - start)
 
     def to_onnx(self, model: Regressor, columns: int) -> "ModelProto":
-        """Return a fitted model as an ONNX graph, which is how it is released.
+        """Export a fitted model to ONNX, the format in which it is released.
 
-        Its input is rows x columns of float, its output a number a row. A family overrides this
-        where skl2onnx knows no converter for its model.
+        The graph's input is rows x columns of float, its output one number per row. A family
+        overrides this if skl2onnx has no converter for its model.
 
         Args:
-            model: One of this family's, fitted.
-            columns: How many encoded columns it was fitted on.
+            model: A fitted model of this family.
+            columns: Number of encoded columns that it was fitted on.
         """
         from skl2onnx import to_onnx  # noqa: PLC0415 - slow to load
         from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415

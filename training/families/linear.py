@@ -1,39 +1,44 @@
-"""What the linear families share: rows centred once for all combinations of the same intercept."""
+"""The base class of the linear families: one preparation of the rows for many penalties."""
 
-from collections.abc import Collection, Iterator, Sequence
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data.features import Matrix, Vector
-from training.families.base import Regressor
+from training.families.base import Family, Fit, Regressor
 from training.params import Params
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 INTERCEPT = "fit_intercept"
+Floats = NDArray[np.float64]
+Solver = Callable[[Any], Floats]
+"""Returns the coefficients of an unfitted scikit-learn model on the prepared rows."""
 
 
 @dataclass(frozen=True)
 class CenteredRows:
-    """Rows without their means, where an intercept is fitted; in float64.
+    """Rows in float64, without their means if an intercept is fitted.
 
     In float32 the normal equations lose half of the digits, and coordinate descent can't reach its
     tolerance.
     """
 
-    X: NDArray[np.float64]
-    y: NDArray[np.float64]
-    X_mean: NDArray[np.float64]
+    X: Floats
+    y: Floats
+    X_mean: Floats
     y_mean: float
 
     @classmethod
-    def of(cls, X: Matrix, y: Vector, intercept: bool) -> "CenteredRows":
-        """Centre a copy of the rows, or only copy them."""
-        # By columns: coordinate descent goes through one column after the other.
+    def from_rows(cls, X: Matrix, y: Vector, intercept: bool) -> "CenteredRows":
+        """Copy the rows, and center the copy if an intercept is fitted."""
+        # Fortran order: coordinate descent goes through one column after the other.
         rows, labels = np.array(X, dtype=np.float64, order="F"), np.array(y, dtype=np.float64)
         X_mean, y_mean = np.zeros(rows.shape[1]), 0.0
         if intercept:
@@ -42,40 +47,72 @@ class CenteredRows:
             labels -= y_mean
         return cls(rows, labels, X_mean, y_mean)
 
-    def give(self, model: Regressor, coefficients: NDArray[np.float64]) -> None:
-        """Make a model of scikit-learn's what its own fit would have made of it."""
-        model.coef_ = coefficients  # type: ignore[attr-defined]
-        model.intercept_ = self.y_mean - float(self.X_mean @ coefficients)  # type: ignore[attr-defined]
-        model.n_features_in_ = len(coefficients)  # type: ignore[attr-defined]
+    def fit(self, model: Any, **params: object) -> Floats:  # noqa: ANN401
+        """Fit a scikit-learn model, with some parameters changed; return the coefficients."""
+        own = model.get_params()
+        model.set_params(fit_intercept=False, **params).fit(self.X, self.y)
+        coefficients: Floats = model.set_params(**own).coef_
+        return coefficients
+
+    def set_coefficients(self, model: Any, coefficients: Floats) -> None:  # noqa: ANN401
+        """Set the attributes that scikit-learn's own `fit` would set on the model."""
+        model.coef_ = coefficients
+        model.intercept_ = self.y_mean - float(self.X_mean @ coefficients)
+        model.n_features_in_ = len(coefficients)
 
 
-def group_by_intercept(combinations: Sequence[Params]) -> Iterator[tuple[bool, list[Params]]]:
-    """Group combinations by whether an intercept is fitted, which scikit-learn does by default."""
-    for intercept in (True, False):
-        group = [one for one in combinations if bool(one.get(INTERCEPT, True)) is intercept]
-        if group:
-            yield intercept, group
+class LinearFamily(Family):
+    """A linear model of scikit-learn, of which many combinations share the centered rows."""
 
+    estimator: ClassVar[type[Any]]
+    defaults: ClassVar[Mapping[str, object]] = {}
+    """Hyperparameters that differ from scikit-learn's defaults."""
+    shareable: ClassVar[Collection[str]]
+    """Hyperparameters, besides the intercept, that combinations may set and still share work."""
 
-def part(
-    combinations: Sequence[Params], shareable: Collection[str]
-) -> tuple[list[Params], list[Params]]:
-    """Part combinations into those of which only shareable parameters are set, and the others."""
-    shared = [one for one in combinations if set(one) <= {*shareable, INTERCEPT}]
-    return shared, [one for one in combinations if one not in shared]
+    @abstractmethod
+    def solver(self, rows: CenteredRows) -> Solver:
+        """Do the work that all combinations share; return a function that solves one of them."""
 
+    def model(self, params: Params, seed: int) -> Regressor:
+        """Return an unfitted model."""
+        model: Regressor = self.estimator(**{"random_state": seed, **self.defaults, **params})
+        return model
 
-def linear_to_onnx(model: Regressor, columns: int) -> "ModelProto":
-    """Return a linear model as an ONNX graph, computed in float64 as scikit-learn does.
+    def fit_grid(
+        self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
+    ) -> Iterator[Fit]:
+        """Prepare the rows once with and once without an intercept."""
+        shared = [one for one in combinations if set(one) <= {*self.shareable, INTERCEPT}]
+        for intercept in (True, False):
+            group = [one for one in shared if bool(one.get(INTERCEPT, True)) is intercept]
+            if not group:
+                continue
+            start = time.perf_counter()
+            rows = CenteredRows.from_rows(X, y, intercept)
+            solve = self.solver(rows)
+            preparation = (time.perf_counter() - start) / len(group)
+            for params in group:
+                start = time.perf_counter()
+                model = self.model(params, seed)
+                rows.set_coefficients(model, solve(model))
+                yield Fit(params, model, preparation + time.perf_counter() - start)
+        others = [one for one in combinations if one not in shared]
+        if others:
+            yield from super().fit_grid(others, X.astype(np.float64), y, seed)
 
-    In float32, as skl2onnx draws it, a row's sum would depend on how many rows are summed at once.
-    """
-    import spox.opset.ai.onnx.v20 as op  # noqa: PLC0415 - slow to load
-    from spox import Tensor, argument, build  # noqa: PLC0415
+    def to_onnx(self, model: Regressor, columns: int) -> "ModelProto":
+        """Export a fitted model to ONNX, computed in float64 as scikit-learn does.
 
-    X = argument(Tensor(np.float32, ("rows", columns)))
-    weights = np.asarray(model.coef_, np.float64).reshape(-1, 1)  # type: ignore[attr-defined]
-    intercept = np.float64(model.intercept_)  # type: ignore[attr-defined]
-    product = op.matmul(op.cast(X, to=np.float64), op.const(weights))
-    graph: ModelProto = build({"X": X}, {"y": op.add(product, op.const(intercept))})
-    return graph
+        In float32, as skl2onnx exports it, a row's sum would depend on how many rows are summed at
+        once.
+        """
+        import spox.opset.ai.onnx.v20 as op  # noqa: PLC0415 - slow to load
+        from spox import Tensor, argument, build  # noqa: PLC0415
+
+        X = argument(Tensor(np.float32, ("rows", columns)))
+        weights = np.asarray(model.coef_, np.float64).reshape(-1, 1)  # type: ignore[attr-defined]
+        intercept = np.float64(model.intercept_)  # type: ignore[attr-defined]
+        product = op.matmul(op.cast(X, to=np.float64), op.const(weights))
+        graph: ModelProto = build({"X": X}, {"y": op.add(product, op.const(intercept))})
+        return graph

@@ -40,7 +40,7 @@ from training.metrics import METRICS, Metrics
 from training.runs.mlflow_client import MLFLOW_ERRORS, TrackingClient, short_timeouts
 from training.runs.model_writer import ModelWriter, infer_schema
 from training.runs.run_lock import HEARTBEAT_TAG, RunLock, heartbeat
-from training.search.grid import Candidate
+from training.search.grid import EvaluatedPipeline
 
 MODEL = "model"
 """The models' name in their runs: `runs:/<id>/model`."""
@@ -143,18 +143,18 @@ class Tracker:
                 self._log_files(run_id, split, test)
             yield run_id
 
-    def log_candidate(self, candidate: Candidate, parent_id: str) -> str:
+    def log_combination(self, evaluated: EvaluatedPipeline, parent_id: str) -> str:
         """Record a combination with its model in a run of its own; return the run's id."""
-        began = time.time() - candidate.seconds
-        params = {"family": candidate.grid.name, **candidate.params}
+        began = time.time() - evaluated.fit_seconds
+        params = {"family": evaluated.grid.name, **evaluated.params}
         below = {MLFLOW_PARENT_RUN_ID: parent_id}
-        run_id = self._store.create_run(candidate.name, below, began)
+        run_id = self._store.create_run(evaluated.name, below, began)
         with self._store.terminating(run_id):
             with self._store.errors():
-                figures = {**candidate.metrics, "fit_seconds": candidate.seconds}
+                figures = {**evaluated.metrics, "fit_seconds": evaluated.fit_seconds}
                 self._store.log(run_id, figures, params)
                 self._store.client.log_inputs(run_id, self._inputs)
-            self._log_model(run_id, candidate, {key: str(value) for key, value in params.items()})
+            self._log_model(run_id, evaluated, {key: str(value) for key, value in params.items()})
         return run_id
 
     def log_result(
@@ -224,13 +224,13 @@ class Tracker:
         claim.keep(lambda: self._store.client.set_tag(run_id, HEARTBEAT_TAG, heartbeat()))
         return run_id, claim
 
-    def _log_model(self, run_id: str, candidate: Candidate, params: dict[str, str]) -> None:
+    def _log_model(self, run_id: str, evaluated: EvaluatedPipeline, params: dict[str, str]) -> None:
         with self._store.errors():
             client = self._store.client
             number = self._store.experiment.experiment_id
             model = client.create_logged_model(number, MODEL, run_id, params=params)
             try:
-                folder = self._models.write(candidate.pipeline, candidate.grid.family, model)
+                folder = self._models.write(evaluated.pipeline, evaluated.grid.family, model)
                 client.log_model_artifacts(model.model_id, str(folder))
                 client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
             except BaseException:

@@ -1,1 +1,1 @@
-"""The grid search: combinations planned, fitted in a worker process, and scored."""
+"""The grid search: plan the combinations, fit them in a worker process, and evaluate them."""

@@ -1,4 +1,4 @@
-"""Whether a family's models can be released, asked before any of them is fitted."""
+"""A check that the models of a family can be exported, before any of them is fitted."""
 
 import numpy as np
 
@@ -12,40 +12,41 @@ ROWS, COLUMNS = 40, 3
 
 
 def check_export(grid: FamilyGrid, seed: int) -> None:
-    """Fit the first combination on a few made-up rows, and draw it as ONNX.
+    """Fit the first combination on a few synthetic rows, and export it to ONNX.
 
     Raises:
-        FamilyError: It can't be drawn, or what is drawn predicts otherwise.
+        FamilyError: The export fails, or its predictions differ from the model's.
     """
     if not grid.combinations:
         return
-    numbers = np.random.default_rng(seed)
-    X = numbers.normal(size=(ROWS, COLUMNS)).astype(np.float32)
+    random = np.random.default_rng(seed)
+    X = random.normal(size=(ROWS, COLUMNS)).astype(np.float32)
     y = 100 + X @ np.arange(1.0, COLUMNS + 1)
     try:
         (fit,) = grid.family.fit_grid(grid.combinations[:1], X, y, seed)
-    except Exception:  # whatever it is, the real rows will say it
+    except Exception:  # the fit on the real rows reports it
         return
     try:
-        drawn = _run(grid, fit.model, X)
+        exported = _predict_with_onnx(grid, fit.model, X)
     except Exception as error:  # the converters fail in any way
-        reason = f"its model can't be released: {error_summary(error)}"
-        raise FamilyError(f"grids.{grid.name}: {reason} (its to_onnx may say how)") from error
-    if (
-        apart := max_relative_difference(drawn, np.asarray(fit.model.predict(X)))
-    ) > PARITY_TOLERANCE:
-        raise FamilyError(f"grids.{grid.name}: its ONNX form differs from its model by {apart:.1e}")
+        reason = f"its model can't be exported to ONNX: {error_summary(error)}"
+        hint = "override to_onnx in the family"
+        raise FamilyError(f"grids.{grid.name}: {reason} ({hint})") from error
+    difference = max_relative_difference(exported, np.asarray(fit.model.predict(X)))
+    if difference > PARITY_TOLERANCE:
+        reason = f"the predictions of its ONNX export differ by {difference:.1e}"
+        raise FamilyError(f"grids.{grid.name}: {reason} (at most {PARITY_TOLERANCE:.0e})")
 
 
-def max_relative_difference(drawn: Vector, fitted: Vector) -> float:
-    """Return the largest relative difference between two predictions of a row."""
-    drawn, fitted = np.asarray(drawn, np.float64).ravel(), np.asarray(fitted, np.float64).ravel()
-    if not np.isfinite(drawn).all():
+def max_relative_difference(actual: Vector, expected: Vector) -> float:
+    """Return the largest relative difference between two vectors of predictions."""
+    actual, expected = (np.asarray(one, np.float64).ravel() for one in (actual, expected))
+    if not np.isfinite(actual).all():
         return float("inf")
-    return float((np.abs(drawn - fitted) / np.maximum(np.abs(fitted), 1e-9)).max(initial=0))
+    return float((np.abs(actual - expected) / np.maximum(np.abs(expected), 1e-9)).max(initial=0))
 
 
-def _run(grid: FamilyGrid, model: Regressor, X: Matrix) -> Vector:
+def _predict_with_onnx(grid: FamilyGrid, model: Regressor, X: Matrix) -> Vector:
     from onnxruntime import InferenceSession, SessionOptions  # noqa: PLC0415 - slow to load
 
     options = SessionOptions()

@@ -1,4 +1,4 @@
-"""The engine: plan every combination, prepare the rows once, fit, score on the validation rows."""
+"""Grid search: plan the combinations, encode the rows once, fit the models and evaluate them."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,22 +25,22 @@ class FamilyGrid:
     family: Family
     combinations: Sequence[Params]
 
-    def title(self, params: Params) -> str:
+    def combination_name(self, params: Params) -> str:
         """Return a combination in one line: `ridge alpha=1 fit_intercept=True`."""
         return " ".join([self.name, *(f"{key}={value}" for key, value in params.items())])
 
-    def without(self, titles: Collection[str]) -> "FamilyGrid":
-        """Return the grid without the combinations of these titles."""
-        rest = [params for params in self.combinations if self.title(params) not in titles]
-        return replace(self, combinations=rest)
+    def exclude(self, names: Collection[str]) -> "FamilyGrid":
+        """Return the grid without the combinations of these names."""
+        remaining = [one for one in self.combinations if self.combination_name(one) not in names]
+        return replace(self, combinations=remaining)
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The rows as the families take them, prepared once for all."""
+    """The encoded rows, prepared once for all combinations."""
 
     features: ColumnTransformer
-    """From raw rows to encoded ones; learned from the training rows alone, as the scaler is."""
+    """From raw to encoded rows. Fitted on the training rows only, like the scaler."""
     scaler: ColumnTransformer
     X_train: Matrix
     X_val: Matrix
@@ -49,8 +49,8 @@ class PreparedData:
 
 
 @dataclass(frozen=True)
-class ScoredModel:
-    """A fitted combination and what it is worth."""
+class EvaluatedModel:
+    """A fitted model with its metrics."""
 
     family: str
     params: Params
@@ -58,91 +58,97 @@ class ScoredModel:
     """From encoded rows to predictions."""
     metrics: Metrics
     """On the validation rows."""
-    seconds: float
-    """What fitting it took, without the preparation that all share."""
+    fit_seconds: float
+    """Duration of the fit, without the preparation that all combinations share."""
 
 
 @dataclass(frozen=True)
-class Candidate(ScoredModel):
-    """The same with all that it takes to be recorded."""
+class EvaluatedPipeline(EvaluatedModel):
+    """An evaluated model as a whole pipeline, ready to be tracked."""
 
     grid: FamilyGrid
     pipeline: Pipeline
     """From raw rows to predictions."""
 
     @classmethod
-    def of(cls, scored: ScoredModel, grid: FamilyGrid, rows: PreparedData) -> "Candidate":
-        """Put the steps in front of the model that its rows have been through."""
-        scaling = [("scale", rows.scaler)] if grid.family.scaled else []
-        steps = [("features", rows.features), *scaling, ("model", scored.model)]
-        return cls(**vars(scored), grid=grid, pipeline=Pipeline(steps))
+    def from_model(
+        cls, evaluated: EvaluatedModel, grid: FamilyGrid, prepared: PreparedData
+    ) -> "EvaluatedPipeline":
+        """Prepend the steps that encoded the model's rows."""
+        scaling = [("scale", prepared.scaler)] if grid.family.scaled else []
+        steps = [("features", prepared.features), *scaling, ("model", evaluated.model)]
+        return cls(**vars(evaluated), grid=grid, pipeline=Pipeline(steps))
 
     @property
     def name(self) -> str:
-        """The family and its parameters in one line."""
-        return self.grid.title(self.params)
+        """The family and its hyperparameters in one line."""
+        return self.grid.combination_name(self.params)
 
 
 def plan_grids(settings: Settings) -> list[FamilyGrid]:
-    """List what is to be fitted, checked before any work begins.
+    """Return the combinations to fit, validated before any fit starts.
 
     Raises:
-        FamilyError: A family is unknown, named twice, has an empty grid or lacks a parameter.
+        FamilyError: A family is unknown or named twice, or its grid is empty or names an unknown
+            hyperparameter.
     """
     names = settings.training.families
     for name in settings.grids:
         if name not in FAMILIES:
             raise FamilyError(f"grids.{name}: no such family; there are {', '.join(FAMILIES)}")
     if len(set(names)) < len(names):
-        raise FamilyError(f"training.families: a family is there twice: {', '.join(names)}")
+        raise FamilyError(f"training.families: a family appears twice: {', '.join(names)}")
     return [_plan_family(name, settings) for name in names]
 
 
-def prepare_data(split: Split, settings: Settings) -> PreparedData:
-    """Learn the features from the training rows, and encode all rows."""
-    features = fit_features(split.X_train, settings)
-    X_train = features.transform(split.X_train)
+def prepare_data(data_split: Split, settings: Settings) -> PreparedData:
+    """Fit the features on the training rows, and encode all rows."""
+    features = fit_features(data_split.X_train, settings)
+    X_train = features.transform(data_split.X_train)
     return PreparedData(
         features=features,
         scaler=fit_scaler(X_train, features),
         X_train=X_train,
-        X_val=features.transform(split.X_val),
-        y_train=split.y_train.to_numpy(np.float64),
-        y_val=split.y_val.to_numpy(np.float64),
+        X_val=features.transform(data_split.X_val),
+        y_train=data_split.y_train.to_numpy(np.float64),
+        y_val=data_split.y_val.to_numpy(np.float64),
     )
 
 
-def fit_grids(grids: Sequence[FamilyGrid], rows: PreparedData, seed: int) -> Iterator[ScoredModel]:
-    """Fit every combination of every grid; yield each as soon as it is fitted and scored.
+def fit_grids(
+    grids: Sequence[FamilyGrid], prepared: PreparedData, seed: int
+) -> Iterator[EvaluatedModel]:
+    """Fit every combination of every grid; yield each as soon as it is fitted and evaluated.
 
-    What a combination's metrics come from is what its pipeline predicts for the raw validation
-    rows.
+    The metrics are those of the predictions that the combination's pipeline returns for the raw
+    validation rows.
 
     Raises:
-        FamilyError: A family refuses a parameter's value.
+        FamilyError: A family rejects the value of a hyperparameter.
     """
     scaled: tuple[Matrix, Matrix] | None = None
     for grid in grids:
-        X_train, X_val = rows.X_train, rows.X_val
+        X_train, X_val = prepared.X_train, prepared.X_val
         if grid.family.scaled:
-            scaled = scaled or (rows.scaler.transform(X_train), rows.scaler.transform(X_val))
+            scaler = prepared.scaler
+            scaled = scaled or (scaler.transform(X_train), scaler.transform(X_val))
             X_train, X_val = scaled
         try:
-            for fit in grid.family.fit_grid(grid.combinations, X_train, rows.y_train, seed):
-                metrics = _score(rows.y_val, fit.model.predict(X_val), grid.name)
-                yield ScoredModel(grid.name, fit.params, fit.model, metrics, fit.seconds)
-        except (ValueError, TypeError) as error:  # the libraries' ways to refuse a value
+            for fit in grid.family.fit_grid(grid.combinations, X_train, prepared.y_train, seed):
+                metrics = _evaluate(prepared.y_val, fit.model.predict(X_val), grid.name)
+                yield EvaluatedModel(grid.name, fit.params, fit.model, metrics, fit.seconds)
+        except (ValueError, TypeError) as error:  # how the libraries reject a value
             raise FamilyError(f"grids.{grid.name}: {error_summary(error)}") from error
 
 
 def _plan_family(name: str, settings: Settings) -> FamilyGrid:
     family = load_family(name)
     try:
-        own, known = family.grid, family.model({}, settings.data.seed).get_params()
-    except Exception as error:  # a family of the user's own may fail in any way
-        reason = f"can't say its grid and its model's defaults: {error_summary(error)}"
+        default_grid, known = family.grid, family.model({}, settings.data.seed).get_params()
+    except Exception as error:  # a custom family may fail in any way
+        reason = f"reading its grid and its model's defaults failed: {error_summary(error)}"
         raise FamilyError(f"{type(family).__name__}: {reason}") from error
-    grid = combinations(name, own, settings.grids.get(name, {}))
+    grid = combinations(name, default_grid, settings.grids.get(name, {}))
     for parameter in grid[0]:
         if parameter not in known:
             reason = f"the family has no such parameter; it has {', '.join(sorted(known))}"
@@ -150,7 +156,7 @@ def _plan_family(name: str, settings: Settings) -> FamilyGrid:
     return FamilyGrid(name, family, grid)
 
 
-def _score(truth: Vector, predictions: Vector, name: str) -> Metrics:
+def _evaluate(true: Vector, predictions: Vector, family: str) -> Metrics:
     if not np.isfinite(predictions).all():
-        raise FamilyError(f"grids.{name}: a combination predicts what is no finite number")
-    return eval_metrics(truth, predictions)
+        raise FamilyError(f"grids.{family}: a combination predicts NaN or an infinite number")
+    return eval_metrics(true, predictions)

@@ -1,9 +1,9 @@
-"""The worker: a process that fits, beside the one that tracks.
+"""The worker process, which fits, as seen from the parent process, which tracks.
 
-Two processes because both compute in Python, where the threads of one process wait for each other;
-and because fits can then be ended at any moment, whatever library they are in. This module is the
-parent's side, and loads nothing: a command starts the worker first of all, so that both load their
-libraries at the same time. The process's side is `training.search.worker_process`.
+Two processes, because both compute in Python, where the threads of one process block each other,
+and because a process can be stopped at any moment, whatever library its fit is in. This module
+imports no third-party library: a command starts the worker first, so that both processes load their
+libraries at the same time. The code of the worker process is in `training.search.worker_process`.
 """
 
 import os
@@ -22,29 +22,44 @@ from contract.errors import WorkerError
 from contract.paths import PROJECT_ROOT
 
 if TYPE_CHECKING:
-    from training.search.grid import FamilyGrid, PreparedData, ScoredModel
+    from training.search.grid import EvaluatedModel, FamilyGrid, PreparedData
+
+HEARTBEAT_SECONDS = 5.0
+"""How long the worker process sends nothing before it sends a heartbeat."""
+HEARTBEAT_TIMEOUT_SECONDS = 120.0
+"""After how long without a message the worker process counts as hung.
+
+Long enough for loading the libraries on a busy machine, and for library calls that hold the GIL.
+"""
+STOP_TIMEOUT_SECONDS = 5.0
+"""How long a killed process may take to exit: one that is blocked in the kernel doesn't."""
+
+
+@dataclass(frozen=True)
+class WorkerHeartbeat:
+    """Sent by the worker process when there is nothing else to send."""
 
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """From the process: what ended the fitting."""
+    """Sent by the worker process: the error that stopped the fits."""
 
     error: BaseException
 
 
 @dataclass(frozen=True)
 class WorkerWarning:
-    """From the process: a warning of a library's."""
+    """Sent by the worker process: a library's warning."""
 
     message: str
     category: type[Warning]
 
 
 class Worker:
-    """A process that fits; in a `with`, at whose end it is gone.
+    """A worker process, and a context manager that stops it on exit.
 
-    It ends with its parent, however that ends. What passes between the two is pickled, and is read
-    nowhere else.
+    The process exits when its parent does, however that stops. The messages between the two are
+    pickled, and never read anywhere else.
     """
 
     def __init__(self) -> None:
@@ -53,34 +68,37 @@ class Worker:
         self._start()
 
     def fit(
-        self, grids: "Sequence[FamilyGrid]", rows: "PreparedData", seed: int
-    ) -> "Iterator[ScoredModel]":
-        """Start to fit every combination; return an iterator over what comes of it, in any order.
+        self, grids: "Sequence[FamilyGrid]", prepared: "PreparedData", seed: int
+    ) -> "Iterator[EvaluatedModel]":
+        """Start to fit every combination; return an iterator over the models, in any order.
 
-        What it was fitting before is dropped.
+        Fits of a previous call are dropped.
 
         Raises:
-            FamilyError: While iterating: a family refuses a parameter's value.
-            WorkerError: While iterating: the process ended by itself.
+            FamilyError: While iterating: a family rejects the value of a hyperparameter.
+            WorkerError: While iterating: the process stopped unexpectedly, or it hangs.
         """
         if self._sender:
-            self._end()
+            self._stop()
             self._start()
-        job = (grids, rows, seed)
+        job = (grids, prepared, seed)
         # In a thread: the process may still be loading its libraries.
         self._sender = Thread(target=_send, args=(self._connection, job), daemon=True)
         self._sender.start()
-        return self._take()
+        return self._receive()
 
-    def _take(self) -> "Iterator[ScoredModel]":
+    def _receive(self) -> "Iterator[EvaluatedModel]":
         while True:
             try:
+                self._wait_for_message()
                 message = self._connection.recv()
             except (EOFError, OSError):
-                raise WorkerError(self._reason()) from None
+                raise WorkerError(self._exit_reason()) from None
             match message:
                 case None:
                     return
+                case WorkerHeartbeat():
+                    continue
                 case WorkerFailure():
                     raise message.error
                 case WorkerWarning():
@@ -88,43 +106,62 @@ class Worker:
                 case _:
                     yield message
 
-    def _reason(self) -> str:
-        code = self._process.wait()
+    def _wait_for_message(self) -> None:
+        waited = 0.0
+        while not self._connection.poll(HEARTBEAT_SECONDS):
+            # Counted, not measured: if this process is suspended as well (a paused container), the
+            # time doesn't count, and the worker process may send its heartbeat afterwards.
+            waited += HEARTBEAT_SECONDS
+            if waited >= HEARTBEAT_TIMEOUT_SECONDS:
+                self._process.kill()
+                raise WorkerError(f"the worker process has not responded for {waited:g} s")
+
+    def _exit_reason(self) -> str:
+        try:
+            code = self._process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "the worker process closed its connection but did not exit"
         if code == -signal.SIGKILL:
-            return "the process that fits was killed: the machine may be out of memory"
+            return "the worker process was killed: the machine may be out of memory"
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return f"the process that fits ended by itself, {how}"
+        return f"the worker process stopped unexpectedly, {how}"
 
     def _start(self) -> None:
-        self._connection, theirs = Pipe()
+        self._connection, child_end = Pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "training.search.worker_process", str(theirs.fileno())],
+            [sys.executable, "-m", "training.search.worker_process", str(child_end.fileno())],
             cwd=PROJECT_ROOT,
-            # Threads of BLAS would spin on after each product, beside fits that need the core.
+            # BLAS threads would keep spinning after each product, beside fits that need the core.
             env={"OPENBLAS_THREAD_TIMEOUT": "4"} | os.environ,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # a library's chatter would be in the way of --json
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,  # an interrupt is the parent's, which then ends it
+            stdout=subprocess.DEVNULL,  # a library's output would corrupt that of --json
+            pass_fds=[child_end.fileno()],
+            start_new_session=True,  # only the parent is interrupted, and then stops the worker
         )
-        theirs.close()
+        child_end.close()
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         self._process.kill()
-        self._process.wait()
-        if self._sender:  # it fails now; closed under it, the pipe's number might be another's
-            self._sender.join()
+        try:
+            self._process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return  # blocked in the kernel, as on a dead network drive: it exits when that returns
+        if self._sender:
+            # It fails now, unless a process that the worker started has inherited the pipe.
+            self._sender.join(STOP_TIMEOUT_SECONDS)
+            if self._sender.is_alive():  # it still uses the file descriptor
+                return
         self._connection.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self._stop()
 
 
 def _send(connection: Connection, job: object) -> None:
     try:
         connection.send(job)
-    except OSError:  # the process ended: whoever takes what comes of it hears so
+    except OSError:  # the process stopped, which is reported while its models are received
         return

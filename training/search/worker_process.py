@@ -1,6 +1,6 @@
-"""The worker's process: it fits what its first message says, and sends what comes of it.
+"""The worker process: it fits the grids of its first message, and sends the evaluated models.
 
-`training.search.worker` starts it, with the number of a pipe's file descriptor.
+`training.search.worker` starts it with the file descriptor of a pipe.
 """
 
 import os
@@ -9,27 +9,32 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from queue import Queue
+from queue import Empty, Queue
 from threading import Thread
 
 from training.search.export_check import check_export
 from training.search.grid import FamilyGrid, PreparedData, fit_grids
-from training.search.worker import WorkerFailure, WorkerWarning
+from training.search.worker import (
+    HEARTBEAT_SECONDS,
+    WorkerFailure,
+    WorkerHeartbeat,
+    WorkerWarning,
+)
 
-FITTED_AHEAD = 64
-"""How many fitted combinations may wait to be taken."""
+MAX_QUEUED = 64
+"""How many messages may wait to be sent."""
 
 
 def work(connection: Connection) -> None:
-    """Fit until all is sent, or the parent is gone."""
+    """Fit until all models are sent or the parent process has exited."""
+    outbox: Queue[object] = Queue(MAX_QUEUED)
+    sender = Thread(target=_send_all, args=(outbox, connection), daemon=True)
+    sender.start()
     try:
         job: tuple[Sequence[FamilyGrid], PreparedData, int] = connection.recv()
-    except EOFError:  # nothing is to be fitted
+    except EOFError:  # there is nothing to fit
         return
-    Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
-    outbox: Queue[object] = Queue(FITTED_AHEAD)
-    sender = Thread(target=_send_all, args=(outbox, connection))
-    sender.start()
+    Thread(target=_exit_with_parent, args=(connection,), daemon=True).start()
 
     def warn(message: Warning | str, category: type[Warning], *_: object) -> None:
         outbox.put(WorkerWarning(str(message), category))
@@ -39,24 +44,31 @@ def work(connection: Connection) -> None:
         grids, _, seed = job
         for grid in grids:
             check_export(grid, seed)
-        for scored in fit_grids(*job):
-            outbox.put(scored)
+        for evaluated in fit_grids(*job):
+            outbox.put(evaluated)
         outbox.put(None)
     except BaseException as error:
-        error.add_note(f"In the worker:\n{traceback.format_exc()}")
+        error.add_note(f"In the worker process:\n{traceback.format_exc()}")
         outbox.put(WorkerFailure(error))
     sender.join()
 
 
 def _send_all(outbox: "Queue[object]", connection: Connection) -> None:
-    while True:
-        message = outbox.get()
+    """Send messages, and heartbeats while there are none.
+
+    A process that is stopped (SIGSTOP), or in a call that never returns and holds the GIL, sends no
+    heartbeat. One that computes does, however long a fit takes.
+    """
+    message: object = WorkerHeartbeat()
+    while not (message is None or isinstance(message, WorkerFailure)):
+        try:
+            message = outbox.get(timeout=HEARTBEAT_SECONDS)
+        except Empty:
+            message = WorkerHeartbeat()
         connection.send(message)
-        if message is None or isinstance(message, WorkerFailure):
-            return
 
 
-def _end_with_parent(connection: Connection) -> None:
+def _exit_with_parent(connection: Connection) -> None:
     try:
         connection.recv()
     except (EOFError, OSError):
@@ -64,5 +76,7 @@ def _end_with_parent(connection: Connection) -> None:
 
 
 if __name__ == "__main__":
+    # onnxruntime sends telemetry from 1.29 on, unless this is set before it is loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     with Connection(int(sys.argv[1])) as pipe:
         work(pipe)

@@ -1,4 +1,4 @@
-"""The way to a stage's MLflow, as far as it needs neither an account nor a server."""
+"""Port forwarding to a stage's MLflow, as far as it needs neither an account nor MLflow."""
 
 import ssl
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from scripts.aws.port_forwarding import _answers, _pool
+from scripts.aws.port_forwarding import _connection_pool, _is_healthy
 
 DOMAIN = "mlflow.example.com"
 
 
-class _Healthy(BaseHTTPRequestHandler):
+class _HealthHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200 if self.headers["Host"] == DOMAIN else 403)
         self.send_header("Content-Length", "0")
@@ -29,11 +29,11 @@ class _Healthy(BaseHTTPRequestHandler):
 
 
 def _certificate(folder: Path) -> Path:
-    """A file with a certificate for the domain, and its key."""
+    """Write a certificate for the domain and its key to a file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, DOMAIN)])
     now = datetime.now(UTC)
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -47,7 +47,7 @@ def _certificate(folder: Path) -> Path:
     )
     file = folder / "certificate.pem"
     file.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
+        certificate.public_bytes(serialization.Encoding.PEM)
         + key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
@@ -59,12 +59,12 @@ def _certificate(folder: Path) -> Path:
 
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Where a forwarded load balancer would be, with a certificate for its domain."""
+    """The forwarded port of a load balancer with a certificate for its domain."""
     file = _certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
-    server = HTTPServer(("127.0.0.1", 0), _Healthy)
+    server = HTTPServer(("127.0.0.1", 0), _HealthHandler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
@@ -74,8 +74,8 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     server.server_close()
 
 
-def test_a_certificate_is_held_against_the_name_that_it_is_for(port: int) -> None:
-    for name, right in ((DOMAIN, True), ("other.example.com", False)):
-        pool = _pool("https", name, port)
-        assert _answers(pool) is right
+def test_certificate_is_verified_against_the_domain(port: int) -> None:
+    for domain, is_valid in ((DOMAIN, True), ("other.example.com", False)):
+        pool = _connection_pool("https", domain, port)
+        assert _is_healthy(pool) is is_valid
         pool.close()

@@ -1,18 +1,18 @@
-"""Deploying a stage and taking it back, where AWS does what an emulated account doesn't.
+"""`make deploy` and `make destroy`, where AWS behaves otherwise than the emulated account.
 
-The rest of it is in tests/infra/test_deploy.py.
+tests/infra/test_deploy.py tests the rest of both commands.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from contract.errors import InfraError
-from contract.names import NO_IMAGE, StackName, StackOutput, image_digest_parameter
+from contract.names import NO_IMAGE, StackName, StackOutput
 from contract.settings.stage import Stage
 from scripts.aws import cdk
-from scripts.aws.account import Account as Reader
+from scripts.aws.account import AwsAccount, StackNotDeployedError
 from scripts.stack import deploy, destroy
 from tests.emulator.account import Account, emulated_account
 from tests.infra.conftest import stage_with
@@ -29,7 +29,7 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account
         yield account
 
 
-def test_a_bucket_that_logs_were_delivered_into_meanwhile_is_emptied_again(
+def test_bucket_is_emptied_again_if_logs_arrive_meanwhile(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3 = account.client("s3")
@@ -39,42 +39,43 @@ def test_a_bucket_that_logs_were_delivered_into_meanwhile_is_emptied_again(
         s3.put_object(Bucket=bucket, Key="one", Body=b"1")
     calls = []
 
-    def delete_stack(_account: Reader, *parts: StackName) -> None:
-        calls.append(parts)
-        if len(calls) == 1:  # CloudFormation's own refusal of a bucket that isn't empty
+    def destroy_stacks(_stage: Stage, stacks: Sequence[StackName]) -> None:
+        calls.append(stacks)
+        if len(calls) == 1:  # CloudFormation refuses to delete a bucket that isn't empty
             s3.put_object(Bucket="logs", Key="late", Body=b"1")
-            raise InfraError("cdk destroy has failed; the reason is above")
+            raise InfraError("cdk destroy failed; its output above names the reason")
         for bucket in base.values():
             s3.delete_bucket(Bucket=bucket)
 
-    monkeypatch.setattr(destroy, "_destroy", delete_stack)
+    monkeypatch.setattr(cdk, "destroy", destroy_stacks)
 
-    destroy._take_base_back(Reader(DEV), base)
+    destroy._destroy_base(AwsAccount(DEV), base)
 
-    assert calls == [(StackName.BASE,), (StackName.BASE,)]
+    assert calls == [[StackName.BASE], [StackName.BASE]]
     assert not s3.list_buckets()["Buckets"]
 
 
-def test_the_image_that_was_pushed_outlives_a_change_of_its_parameter(
+def test_image_digest_is_kept_if_cloudformation_resets_its_parameter(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ssm = account.client("ssm")
+    aws_account = AwsAccount(DEV)
 
-    def put(value: str) -> None:
-        name = image_digest_parameter(DEV)
-        ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+    def deploy_stacks(_stage: Stage, stacks: Sequence[StackName]) -> None:
+        if StackName.BASE in stacks:  # CloudFormation writes the template's value
+            aws_account.put_mlflow_image_digest(NO_IMAGE)
 
-    def deploy_stacks(_stage: Stage, parts: list[StackName]) -> None:
-        if StackName.BASE in parts:  # CloudFormation writes what the template says
-            put(NO_IMAGE)
-
-    put(DIGEST)
-    monkeypatch.setattr(cdk, "synthesise", lambda _stage: Path())
-    monkeypatch.setattr(cdk, "run", lambda *_: None)
+    aws_account.put_mlflow_image_digest(DIGEST)
+    monkeypatch.setattr(cdk, "synthesize", lambda _stage: Path())
+    monkeypatch.setattr(cdk, "diff", lambda _stage: None)
     monkeypatch.setattr(cdk, "deploy", deploy_stacks)
     monkeypatch.setattr(deploy, "monthly_cost", lambda *_: 1.0)
-    monkeypatch.setattr(deploy, "_tell", lambda *_: None)
+    monkeypatch.setattr(deploy, "_print_summary", lambda *_: None)
 
     deploy.command(yes=True, images=False)
 
-    assert ssm.get_parameter(Name=image_digest_parameter(DEV))["Parameter"]["Value"] == DIGEST
+    assert aws_account.mlflow_image_digest() == DIGEST
+
+
+def test_outputs_of_a_missing_stack_are_reported(account: Account) -> None:
+    with pytest.raises(StackNotDeployedError, match=r"house-prices-dev-base is not deployed in"):
+        AwsAccount(DEV).outputs(StackName.BASE)

@@ -13,23 +13,23 @@ from training.data.dataset import read_test, read_training, split
 Change = Callable[..., Settings]
 
 
-def test_ames_is_split_by_the_seed_without_its_id() -> None:
+def test_ames_is_split_by_the_seed_and_without_its_id() -> None:
     settings = load_settings()
     data = read_training(settings)
 
-    one, again = split(data, settings), split(data, settings)
+    first, second = split(data, settings), split(data, settings)
 
     assert "Id" not in data.X
     assert "SalePrice" not in data.X
     assert data.X.shape == (1465, 79)
-    assert (len(one.X_train), len(one.X_val)) == (1172, 293)
-    assert_frame_equal(one.X_train, again.X_train)
-    assert set(one.X_train.index).isdisjoint(one.X_val.index)
-    assert_series_equal(one.y_val, data.y[one.X_val.index])
-    assert one.digest == data.digest
+    assert (len(first.X_train), len(first.X_val)) == (1172, 293)
+    assert_frame_equal(first.X_train, second.X_train)
+    assert set(first.X_train.index).isdisjoint(first.X_val.index)
+    assert_series_equal(first.y_val, data.y[first.X_val.index])
+    assert first.digest == data.digest
 
 
-def test_another_seed_splits_otherwise(change: Change) -> None:
+def test_another_seed_gives_another_split(change: Change) -> None:
     settings = change(data={"seed": 1})
     other = change(data={"seed": 2})
     data = read_training(settings)
@@ -37,7 +37,7 @@ def test_another_seed_splits_otherwise(change: Change) -> None:
     assert list(split(data, settings).X_val.index) != list(split(data, other).X_val.index)
 
 
-def test_the_test_rows_get_their_prices_by_id(settings: Settings, folder: Path) -> None:
+def test_test_labels_are_joined_by_id(settings: Settings, folder: Path) -> None:
     prices = pd.read_csv(folder / "test_prices.csv")
     prices.sample(frac=1, random_state=0).to_csv(folder / "test_prices.csv", index=False)
 
@@ -48,7 +48,7 @@ def test_the_test_rows_get_their_prices_by_id(settings: Settings, folder: Path) 
     assert test.y.tolist() == prices.set_index("Id")["SalePrice"][ids].tolist()
 
 
-def test_a_test_table_may_hold_the_label_or_not_be_there(change: Change, folder: Path) -> None:
+def test_test_table_may_hold_the_label_or_be_absent(change: Change, folder: Path) -> None:
     rows = pd.read_csv(folder / "train.csv", keep_default_na=False)
     rows.tail(20).to_csv(folder / "test.csv", index=False)
     settings = change(data={"test_labels": ""})
@@ -61,7 +61,7 @@ def test_a_test_table_may_hold_the_label_or_not_be_there(change: Change, folder:
     assert read_test(none, read_training(none)) is None
 
 
-def test_the_test_digest_is_that_of_rows_and_prices(settings: Settings, folder: Path) -> None:
+def test_test_digest_covers_rows_and_labels(settings: Settings, folder: Path) -> None:
     training = read_training(settings)
     before = read_test(settings, training)
     _edit(folder, "test_prices.csv", _set("SalePrice", 0, "1"))
@@ -73,9 +73,7 @@ def test_the_test_digest_is_that_of_rows_and_prices(settings: Settings, folder: 
     assert before.digest != after.digest
 
 
-def test_text_that_looks_like_numbers_in_the_test_table_is_text(
-    settings: Settings, folder: Path
-) -> None:
+def test_numeric_text_in_the_test_table_stays_text(settings: Settings, folder: Path) -> None:
     _edit(folder, "train.csv", lambda rows: rows.assign(Street=["1A", "2"] * 100))
     _edit(folder, "test.csv", lambda rows: rows.assign(Street="2"))
 
@@ -85,7 +83,7 @@ def test_text_that_looks_like_numbers_in_the_test_table_is_text(
     assert test.X["Street"].unique().tolist() == ["2"]
 
 
-def test_a_label_of_numbers_in_text_is_a_number(settings: Settings, folder: Path) -> None:
+def test_numeric_text_label_is_converted_to_numbers(settings: Settings, folder: Path) -> None:
     rows = pd.read_csv(folder / "train.csv")
     prices = rows["SalePrice"].astype("str")
     rows.assign(SalePrice=prices).to_parquet(folder / "train.parquet")
@@ -94,7 +92,7 @@ def test_a_label_of_numbers_in_text_is_a_number(settings: Settings, folder: Path
     assert read_training(settings).y.tolist() == rows["SalePrice"].tolist()
 
 
-def test_columns_can_be_left_out(change: Change) -> None:
+def test_columns_can_be_dropped(change: Change) -> None:
     data = read_training(change(data={"drop": ["PoolQC"], "missing_as_category": []}))
 
     assert "PoolQC" not in data.X
@@ -133,21 +131,25 @@ def _set(column: str, row: int, value: str) -> Callable[[pd.DataFrame], object]:
         ),
         ("train.csv", lambda r: r.assign(Street="NA"), "column 'Street' has no value in any row"),
         ("train.csv", _set("LotArea", 4, "null"), "row 5: LotArea is 'null' among numbers"),
-        ("test.csv", lambda rows: rows.head(1), "a test table needs two rows or more"),
-        ("train.csv", lambda rows: rows.head(1), "1 row can't be split with 0.2 for validation"),
+        ("test.csv", lambda rows: rows.head(1), "a test table needs at least two rows"),
+        (
+            "train.csv",
+            lambda rows: rows.head(1),
+            "1 row can't be split with a validation fraction of 0.2",
+        ),
         (
             "train.csv",
             _set("MSSubClass", 4, "20.5"),
             "'MSSubClass' (data.categorical) holds fractions",
         ),
-        ("test.csv", lambda rows: rows.drop(columns="LotArea"), "no column 'LotArea' (which"),
-        ("test.csv", _set("LotArea", 0, "big"), "'LotArea' holds text, where the training table"),
-        ("test.csv", _set("Id", 3, "9999"), "no SalePrice for Id 9999, which"),
+        ("test.csv", lambda rows: rows.drop(columns="LotArea"), "no column 'LotArea' (a column of"),
+        ("test.csv", _set("LotArea", 0, "big"), "'LotArea' holds text, but numbers in the tr"),
+        ("test.csv", _set("Id", 3, "9999"), "no SalePrice for Id 9999 of"),
         ("test_prices.csv", _set("Id", 3, "1466"), "Id 1466 is in row 1 and in row 4"),
         ("test_prices.csv", lambda r: r.drop(columns="SalePrice"), "test_prices.csv: no column"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_in_one_line(
+def test_invalid_table_is_reported_in_one_line(
     settings: Settings,
     folder: Path,
     file: str,
@@ -163,7 +165,7 @@ def test_a_table_that_cannot_be_used_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_only_text_can_have_a_category_for_none(change: Change) -> None:
+def test_only_text_columns_can_have_a_category_for_missing_values(change: Change) -> None:
     settings = change(data={"missing_as_category": ["GarageYrBlt"]})
 
     with pytest.raises(

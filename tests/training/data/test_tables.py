@@ -21,7 +21,7 @@ def read(source: object) -> pd.DataFrame:
     return read_table(str(source), MISSING).rows
 
 
-def test_ames_is_read_with_pandas_own_types() -> None:
+def test_csv_columns_have_the_types_that_pandas_infers() -> None:
     table = read_table(str(AMES), MISSING)
 
     plain = pd.read_csv(AMES)
@@ -30,14 +30,14 @@ def test_ames_is_read_with_pandas_own_types() -> None:
     assert table.digest == hashlib.sha256(AMES.read_bytes()).hexdigest()
 
 
-def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
+def test_parquet_and_csv_give_the_same_table(tmp_path: Path) -> None:
     rows = read(AMES)
     rows.to_parquet(tmp_path / "train.parquet")
 
     assert_frame_equal(read(tmp_path / "train.parquet"), rows)
 
 
-def test_parquets_own_types_become_the_four(tmp_path: Path) -> None:
+def test_parquet_types_are_converted_to_the_four_types(tmp_path: Path) -> None:
     rows = pd.DataFrame(
         {
             "nullable": pd.array([1, None, 3], dtype="Int64"),
@@ -62,7 +62,7 @@ def test_parquets_own_types_become_the_four(tmp_path: Path) -> None:
     assert read_back["category"].isna().tolist() == [False, True, True]
 
 
-def test_a_folders_files_are_one_table(tmp_path: Path) -> None:
+def test_files_of_a_folder_are_concatenated(tmp_path: Path) -> None:
     rows = read(AMES)
     rows.head(1000).to_csv(tmp_path / "1.csv", index=False, na_rep="NA")
     rows.tail(465)[list(rows)[::-1]].to_csv(tmp_path / "2.csv", index=False, na_rep="NA")
@@ -74,7 +74,7 @@ def test_a_folders_files_are_one_table(tmp_path: Path) -> None:
     assert table.digest == read_table(str(tmp_path), MISSING).digest
 
 
-def test_a_folders_columns_have_one_type_whatever_each_file_looks_like(tmp_path: Path) -> None:
+def test_types_are_inferred_from_all_files_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "1.csv").write_text("a,b\n1,7\n2,NA\n")
     (tmp_path / "2.csv").write_text("a,b\n3,x\n")
     (tmp_path / "3.csv").write_text("a,b\n")
@@ -85,7 +85,7 @@ def test_a_folders_columns_have_one_type_whatever_each_file_looks_like(tmp_path:
     assert rows["b"].fillna("-").tolist() == ["7", "-", "x"]
 
 
-def test_an_index_with_a_name_is_a_column(tmp_path: Path) -> None:
+def test_named_index_becomes_a_column(tmp_path: Path) -> None:
     rows = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
     rows.set_index("b").to_parquet(tmp_path / "t.parquet")
 
@@ -115,7 +115,7 @@ def bucket() -> Iterator[str]:
     server.stop()
 
 
-def test_s3_is_read_like_a_path(bucket: str) -> None:
+def test_s3_uri_is_read_like_a_path(bucket: str) -> None:
     client = boto3.client("s3")
     client.put_object(Bucket=bucket, Key="ames/train.csv", Body=AMES.read_bytes())
 
@@ -125,7 +125,7 @@ def test_s3_is_read_like_a_path(bucket: str) -> None:
         assert table.digest == read_table(str(AMES), MISSING).digest
 
 
-def test_s3_fails_in_one_line(bucket: str) -> None:
+def test_s3_error_is_reported_in_one_line(bucket: str) -> None:
     for source in (f"s3://{bucket}/no.csv", "s3://no-such-bucket/train.csv"):
         with pytest.raises(DataError) as caught:
             read(source)
@@ -138,22 +138,24 @@ def test_s3_fails_in_one_line(bucket: str) -> None:
     [
         (b"", "the file is empty"),
         (b"a,b\n", "the table is empty"),
-        (b"a;b\n1;2\n", "separated by ';'; a table must be separated by commas"),
+        (b"a;b\n1;2\n", "separated by ';'; use commas"),
         (b"a\tb\n1\t2\n", "separated by '\\t'"),
         (b"a,b\n1,2\n\xe9,3\n", "line 3: byte 0xe9 is not UTF-8"),
-        (b"a,b,a\n1,2,3\n", "column 'a' is there twice, as 1 and 3"),
+        (b"a,b,a\n1,2,3\n", "column 'a' appears twice, as 1 and 3"),
         (b"a,,c\n1,2,3\n", "column 2 has no name"),
         (b"a,b\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
-        (b"a,b\n1,2,3\n1,2,3\n", "its rows have more fields than its header"),
+        (b"a,b\n1,2,3\n1,2,3\n", "the rows have more fields than the header"),
         (b'a,b\n1,"2\n', "EOF inside string"),
-        (b"\na,a\n1,2\n", "column 'a' is there twice, as 1 and 2"),
-        (b'"a,b\n' + b"1,2\n" * 50_000, "its header can't be read"),
-        (b"a,b\nTrue,1\n,2\n", "column 'a' holds true and false with gaps"),
+        (b"\na,a\n1,2\n", "column 'a' appears twice, as 1 and 2"),
+        (b'"a,b\n' + b"1,2\n" * 50_000, "the header can't be read"),
+        (b"a,b\nTrue,1\n,2\n", "column 'a' holds true and false with missing values"),
         (b"a,b\n1,2\n3,inf\n", "row 2: b is inf; a number must be finite"),
         (b"a,b\n1,-1e300\n", "row 1: b is -1e+300; a number must be finite"),
     ],
 )
-def test_a_broken_csv_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_malformed_csv_is_reported_in_one_line(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     file = tmp_path / "t.csv"
     file.write_bytes(content)
 
@@ -165,7 +167,7 @@ def test_a_broken_csv_is_refused_in_one_line(tmp_path: Path, content: bytes, mes
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+def test_unsupported_file_or_type_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "t.xlsx").write_bytes(b"x")
     (tmp_path / "t.parquet").write_bytes(b"x")
     (tmp_path / "empty").mkdir()
@@ -185,7 +187,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
             read(tmp_path / name)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+def test_byte_order_mark_is_not_part_of_the_first_column(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfa,b\n1,2\n")
 
     assert list(read(tmp_path / "t.csv")) == ["a", "b"]

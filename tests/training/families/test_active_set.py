@@ -1,4 +1,4 @@
-"""The exact minimum fulfils the conditions that only the minimum does."""
+"""The solution satisfies the optimality conditions, which only the minimum does."""
 
 import numpy as np
 import pytest
@@ -9,38 +9,38 @@ from training.families.elasticnet import ElasticNetFamily
 from training.families.linear import CenteredRows
 
 
-def _rows(shape: tuple[int, int], columns_alike: bool = False) -> CenteredRows:
+def _rows(shape: tuple[int, int], correlated: bool = False) -> CenteredRows:
     random = np.random.default_rng(1)
     X = random.standard_normal(shape)
-    if columns_alike:
+    if correlated:
         X[:, 1] = X[:, 0]
         X[:, 2] = 0
         X[:, 3:] += X[:, [0]]
     y = X @ random.choice([0, 1, -5], shape[1]) + random.standard_normal(shape[0])
-    return CenteredRows.of(X, y, intercept=True)
+    return CenteredRows.from_rows(X, y, intercept=True)
 
 
 @pytest.mark.parametrize("l1", [0, 1, 10, 1e9])
 @pytest.mark.parametrize("l2", [1, 10, 1e9])
-@pytest.mark.parametrize("columns_alike", [False, True])
+@pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.parametrize("shape", [(150, 20), (40, 120)])
-def test_no_other_coefficients_are_better(
-    shape: tuple[int, int], columns_alike: bool, l2: float, l1: float
+def test_the_optimality_conditions_hold(
+    shape: tuple[int, int], correlated: bool, l2: float, l1: float
 ) -> None:
-    rows = _rows(shape, columns_alike)
+    rows = _rows(shape, correlated)
 
-    w = ActiveSetSolver(rows).find(l1, l2)
+    w = ActiveSetSolver(rows).solve(l1, l2)
 
     assert w is not None
-    pull = rows.X.T @ (rows.y - rows.X @ w) - l2 * w
+    gradient = rows.X.T @ (rows.y - rows.X @ w) - l2 * w
     rounding = 1e-9 * np.abs(rows.X.T @ rows.y).max()
-    assert pull[w != 0] == pytest.approx(l1 * np.sign(w[w != 0]), abs=rounding)
-    assert (np.abs(pull[w == 0]) <= l1 + rounding).all()
+    assert gradient[w != 0] == pytest.approx(l1 * np.sign(w[w != 0]), abs=rounding)
+    assert (np.abs(gradient[w == 0]) <= l1 + rounding).all()
 
 
-def test_what_it_cannot_find_is_left_to_coordinate_descent() -> None:
-    rows = _rows((40, 120), columns_alike=True)
-    assert ActiveSetSolver(rows).find(100, 0.01) is None
+def test_coordinate_descent_solves_what_the_active_set_solver_cannot() -> None:
+    rows = _rows((40, 120), correlated=True)
+    assert ActiveSetSolver(rows).solve(100, 0.01) is None
 
     params = {"alpha": 100.01 / 40, "l1_ratio": 100 / 100.01, "fit_intercept": False}
     (fit,) = ElasticNetFamily().fit_grid([params], rows.X, rows.y, seed=1)

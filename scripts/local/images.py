@@ -1,0 +1,89 @@
+"""Building the container images with docker or podman."""
+
+import logging
+import os
+import subprocess
+import time
+
+from contract.errors import StackError
+from contract.names import Image
+from contract.paths import PROJECT_ROOT
+from contract.settings.loader import mask_password
+from endpoints.container_engine import IMAGE_NAMES
+
+logger = logging.getLogger(__name__)
+
+BUILD_COMMANDS = {
+    "docker": ("build",),
+    # SageMaker doesn't accept podman's default format, OCI.
+    "podman": ("build", "--format=docker"),
+}
+
+
+class BuildError(StackError):
+    """The container engine failed to build an image; its own output precedes the message."""
+
+
+def build_image(engine: str, image: Image, platform: str = "") -> str:
+    """Build one of the Dockerfile's targets, labeled with the commit; return its local name.
+
+    Args:
+        engine: The container engine's command.
+        image: The target.
+        platform: The platform to build for, such as `linux/amd64`; by default this machine's.
+
+    Raises:
+        BuildError: The build failed.
+    """
+    name = IMAGE_NAMES[image]
+    logger.info("Building %s with %s", name, engine)
+    start = time.monotonic()
+    command = _build_command(engine, image, name, platform)
+    logger.debug("Running %s", " ".join(command))
+    result = subprocess.run(
+        command,
+        # SageMaker doesn't accept an image index either, which docker would create to attach a
+        # provenance attestation.
+        env={**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
+        check=False,
+    )
+    if result.returncode:
+        raise BuildError(f"{name}: {engine} build failed with exit code {result.returncode}")
+    logger.info("Built %s in %.0f s", name, time.monotonic() - start)
+    return name
+
+
+def get_revision() -> str:
+    """Return the commit, with `-dirty` appended where the working tree differs from it."""
+    head = _git("rev-parse", "HEAD")
+    dirty = "-dirty" if head and _git("status", "--porcelain") else ""
+    return f"{head}{dirty}" if head else "unknown"
+
+
+def _build_command(engine: str, image: Image, name: str, platform: str) -> list[str]:
+    # Labels, not arguments of the Dockerfile: older versions of podman reuse a cached layer even
+    # where an ARG differs.
+    source = mask_password(_git("remote", "get-url", "origin")) or "unknown"
+    labels = {"revision": get_revision(), "source": source}
+    return [
+        engine,
+        *BUILD_COMMANDS[engine],
+        f"--target={image}",
+        f"--tag={name}",
+        *(f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()),
+        *([f"--platform={platform}"] if platform else []),
+        str(PROJECT_ROOT),
+    ]
+
+
+def _git(*arguments: str) -> str:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(PROJECT_ROOT), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:  # git is not installed
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""
