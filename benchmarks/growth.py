@@ -163,7 +163,7 @@ def _draw(found: dict[str, Points], file: Path) -> None:
             sizes = list(points)
             panel.loglog(sizes, values, "o-", label="measured")
             proportional = [values[0] * size / sizes[0] for size in sizes]
-            panel.loglog(sizes, proportional, ":", color="grey", label=f"as fast as the {name}")
+            panel.loglog(sizes, proportional, ":", color="gray", label=f"as fast as the {name}")
             panel.set_ylabel(label)
             panel.grid(alpha=0.3)
         below.set_xlabel(name)

@@ -68,7 +68,7 @@ def servers(release: Path, pipeline: Path) -> list[Server]:
 
     Args:
         release: The folder of its release.
-        pipeline: The folder of the same model as MLflow tracked it, in scikit-learn's flavour.
+        pipeline: The folder of the same model as MLflow tracked it, in scikit-learn's flavor.
     """
     python = sys.executable
     uvicorn = [python, "-m", "uvicorn", "--no-access-log", "--log-level=error", "--port={port}"]

@@ -62,8 +62,8 @@ def test_invalid_release_is_reported_in_one_line(copy: Path, tmp_path: Path) -> 
 
 
 def test_other_mlflow_flavor_is_refused(tmp_path: Path) -> None:
-    flavours = "flavors:\n  python_function:\n    a: b\n  sklearn:\n    c: d\n"
-    (tmp_path / "MLmodel").write_text(flavours)
+    flavors = "flavors:\n  python_function:\n    a: b\n  sklearn:\n    c: d\n"
+    (tmp_path / "MLmodel").write_text(flavors)
     (tmp_path / "model.pkl").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
 
     assert "an MLflow model of flavor sklearn without manifest.json" in start_failure(tmp_path)

@@ -1,14 +1,14 @@
-"""A fitted pipeline as one ONNX graph: raw columns in, a prediction a row out.
+"""Exporting a fitted pipeline as one ONNX graph: raw columns in, one prediction per row out.
 
-The features are drawn here, step by step as `training.data.features` learned them; the model in the end
-is its family's to draw. A row costs little that way: all texts of all columns are looked up in one
-table, in which a missing one is its mode already, and numbers are compared with the donors only in
-rows that lack one.
+The features are exported here, step by step as `training.data.features` fitted them; the family
+exports the model. A row costs little that way: the texts of all columns are looked up in one table,
+in which a missing text is its mode already, and numbers are compared with the donors only in rows
+with a missing number.
 
-There is an input a column, one-dimensional and under its name, or, packed, one for all columns of a
-type: int64 for whole numbers that never lacked a value in training, float for other numbers, double
-for other codes, bool, and string. What is missing is NaN, `MISSING_INT64` in int64, and in text the empty
-text, "nan" or what the settings say.
+The graph has one one-dimensional input per column, under the column's name, or, packed, one input
+for all columns of a type: int64 for integers without missing values in training, float for other
+numbers, double for other numeric categories, bool, and string. A missing value is NaN,
+`MISSING_INT64` in int64, and in text the empty string, "nan" or one of `data.missing_values`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -224,8 +224,8 @@ def _scale(numbers: Var, pipeline: Pipeline) -> Var:
         return numbers
     scaler = pipeline.named_steps["scale"].named_transformers_["numeric"]
     # In float32, as scikit-learn does: a better sum would be another one.
-    centred = op.sub(numbers, op.const(scaler.mean_.astype(np.float32)))
-    return op.div(centred, op.const(scaler.scale_.astype(np.float32)))
+    centered = op.sub(numbers, op.const(scaler.mean_.astype(np.float32)))
+    return op.div(centered, op.const(scaler.scale_.astype(np.float32)))
 
 
 def _impute(numbers: Var, imputer: KNNImputer) -> Var:
@@ -237,7 +237,7 @@ def _impute(numbers: Var, imputer: KNNImputer) -> Var:
 
     def filled() -> Iterable[Var]:
         rows = op.compress(numbers, any_row, axis=0)
-        values = _neighbours(op.cast(rows, to=np.float64), imputer)
+        values = _neighbors(op.cast(rows, to=np.float64), imputer)
         whole = op.where(op.isnan(rows), op.cast(values, to=np.float32), rows)
         at = op.transpose(op.non_zero(any_row), perm=[1, 0])
         return [op.scatter_nd(numbers, at, whole)]
@@ -246,7 +246,7 @@ def _impute(numbers: Var, imputer: KNNImputer) -> Var:
     return result
 
 
-def _neighbours(rows: Var, imputer: KNNImputer) -> Var:
+def _neighbors(rows: Var, imputer: KNNImputer) -> Var:
     """Return, for each number of each row, the mean of the nearest donors that have it.
 
     The squared distance over the numbers that both have, in the share of how many those are; see
@@ -271,7 +271,7 @@ def _neighbours(rows: Var, imputer: KNNImputer) -> Var:
     found: list[Var] = []
     for who, at in _by_donors(has[:, :-1]):
         nearest = _nearest(distances, who, min(imputer.n_neighbors, int(who.sum())))
-        # rows x neighbours x columns
+        # rows x neighbors x columns
         of_them = op.gather(op.const(known[:, at]), nearest, axis=0)
         found.append(op.reduce_mean(of_them, op.const([1]), keepdims=0))
         order += at

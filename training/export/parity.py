@@ -15,7 +15,7 @@ from training.data.features import Vector
 from training.data.tables import is_text_column
 from training.search.export_check import max_relative_difference
 
-UNKNOWN = "\N{LATIN SMALL LETTER U}nknown to all"
+UNKNOWN = "unknown to all"
 UNKNOWN_CODE = 987_654_321
 
 

@@ -1,4 +1,4 @@
-"""Saving a fitted pipeline as an MLflow model folder: the scikit-learn flavour, without pickle."""
+"""Saving a fitted pipeline as an MLflow model folder: the scikit-learn flavor, without pickle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

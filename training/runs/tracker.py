@@ -131,7 +131,7 @@ class Tracker:
         Args:
             split: The rows that are trained on and compared on.
             test: The rows that the winner is scored on.
-            former: The training to go on with; None begins one.
+            previous: The training to resume; None starts a new one.
         """
         run_id, claim = self._begin(previous)
         with claim, self._store.terminating(run_id), tempfile.TemporaryDirectory() as scratch:
