@@ -93,8 +93,8 @@ class App:
             return
         except Exception:  # a bug in the server: a traceback in the log, one line for the client
             log_exception(traceback.format_exc())
-            error = RequestError("internal server error", 500, "INTERNAL_ERROR")
-            response = Response.from_error(error)
+            defect = RequestError("internal server error", 500, "INTERNAL_ERROR")
+            response = Response.from_error(defect)
         if scope["path"] == INVOCATIONS and self._settings.log_requests:
             seconds = time.perf_counter() - started_at
             inference_id = get_header(scope, b"x-amzn-sagemaker-inference-id")
