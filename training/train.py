@@ -85,7 +85,7 @@ class _TrainingRun:
     ) -> TrainingResult:
         """Track the pipelines, rank all combinations, and score the winner on the test rows."""
         best: EvaluatedPipeline | None = None
-        with self.tracker.parent(self.data_split, self.test, previous) as parent_id:
+        with self.tracker.parent_run(self.data_split, self.test, previous) as parent_id:
             for evaluated in pipelines:
                 entry = _entry(evaluated, self.tracker.log_combination(evaluated, parent_id))
                 self.entries.append(entry)
@@ -95,7 +95,7 @@ class _TrainingRun:
             winner = self.ranked()[0]
             test_metrics = None
             if self.test:
-                pipeline = best.pipeline if best else self.tracker.load(winner.run_id)
+                pipeline = best.pipeline if best else self.tracker.load_pipeline(winner.run_id)
                 test_metrics = eval_metrics(self.test.y, pipeline.predict(self.test.X))
             leaderboard = self.leaderboard()
             self.tracker.log_result(parent_id, leaderboard, winner.run_id, test_metrics or {})

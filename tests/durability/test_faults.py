@@ -1,4 +1,4 @@
-"""What fails around a training: locked files, full disks, killed workers, servers that go away."""
+"""Faults around a training: locked files, full disks, killed workers, unreachable servers."""
 
 import os
 import shutil
@@ -16,23 +16,23 @@ import pytest
 from contract.paths import PROJECT_ROOT
 from endpoints.ports import find_free_port
 from scripts.local.mlflow_server import is_server_healthy
-from tests.durability.grid import (
+from tests.durability.trainings import (
     GRIDS,
     TOTAL,
-    Board,
-    board,
+    Leaderboard,
     children_of,
-    go_on,
+    leaderboard_of,
     read_until,
-    runs,
+    resume,
+    runs_of,
     worker_of,
 )
 from tests.helpers import environment_for, start, write_settings
 
 
 @pytest.mark.parametrize("tracked", [-1, 2])
-def test_a_file_that_is_locked_for_ten_seconds_is_waited_for(
-    folder: Path, unbroken: Board, tracked: int
+def test_file_locked_for_ten_seconds_is_retried(
+    folder: Path, uninterrupted: Leaderboard, tracked: int
 ) -> None:
     lock = sqlite3.connect(folder / ".local/mlflow.db", isolation_level=None)
     if tracked < 0:
@@ -48,11 +48,11 @@ def test_a_file_that_is_locked_for_ten_seconds_is_waited_for(
     out, _ = process.communicate(timeout=60)
 
     assert process.returncode == 0, out
-    assert board(go_on(folder)) == unbroken
+    assert leaderboard_of(resume(folder)) == uninterrupted
 
 
-def test_a_worker_that_is_killed_is_one_line(folder: Path, unbroken: Board) -> None:
-    write_settings(folder, **{**GRIDS, "grids__xgboost": {"n_estimators": [3000]}})
+def test_killed_worker_is_reported_in_one_line(folder: Path, uninterrupted: Leaderboard) -> None:
+    write_settings(folder, **{**GRIDS, "grids__xgboost": {"n_estimators": [5, 200_000]}})
     process = start("scripts.train", folder=folder)
     read_until(process, 6)
     os.kill(worker_of(process.pid), signal.SIGKILL)
@@ -62,12 +62,12 @@ def test_a_worker_that_is_killed_is_one_line(folder: Path, unbroken: Board) -> N
     assert process.returncode == 2
     reason = "the worker process was killed: the machine may be out of memory"
     assert out.splitlines()[-1] == f"error: {reason}"
-    assert [one.info.status for one in runs(folder)[0]] == ["FAILED"]
-    assert len([one for one in runs(folder)[1] if one.info.status == "FINISHED"]) == 6
+    assert [one.info.status for one in runs_of(folder)[0]] == ["FAILED"]
+    assert len([one for one in runs_of(folder)[1] if one.info.status == "FINISHED"]) == 6
 
 
 def _small_disk(folder: Path, kilobytes: int) -> list[str] | None:
-    """The start of a command with .local/ on a disk of this size; None where there is none."""
+    """Return a command prefix that puts .local/ on a disk of this size; None where it can't."""
     mount = f"mount -t tmpfs -o size={kilobytes}k none {folder}/.local"
     inside = f"cp -r {folder}/.local {folder}/kept && {mount} && cp {folder}/kept/* {folder}/.local"
     command = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
@@ -79,13 +79,13 @@ def _small_disk(folder: Path, kilobytes: int) -> list[str] | None:
     return [*command, f"{inside}; {after}", "sh"] if done.returncode == 0 else None
 
 
-def test_a_full_disk_is_one_line_and_what_was_finished_is_kept(
-    folder: Path, unbroken: Board
+def test_full_disk_is_reported_in_one_line_and_the_training_resumes(
+    folder: Path, uninterrupted: Leaderboard
 ) -> None:
     size = (folder / ".local/mlflow.db").stat().st_size // 1024
-    disk = _small_disk(folder, size + 4500)
+    disk = _small_disk(folder, size + 7000)
     if disk is None:
-        pytest.skip("no disk of one's own here: `unshare --map-root-user` is missing or refused")
+        pytest.skip("no separate disk here: `unshare --map-root-user` is missing or refused")
     done = subprocess.run(
         [*disk, sys.executable, "-m", "scripts.train"],
         cwd=PROJECT_ROOT,
@@ -103,13 +103,13 @@ def test_a_full_disk_is_one_line_and_what_was_finished_is_kept(
     kept = len([one for one in done.stderr.splitlines() if one.startswith("[")])
     assert 0 < kept < TOTAL
 
-    # Now there is room.
+    # With free space again.
     shutil.rmtree(folder / ".local")
     shutil.move(folder / "kept", folder / ".local")
-    result = go_on(folder)
+    result = resume(folder)
 
-    assert result["tracked_before"] >= kept
-    assert board(result) == unbroken
+    assert result["already_tracked"] >= kept
+    assert leaderboard_of(result) == uninterrupted
 
 
 @pytest.fixture
@@ -148,8 +148,8 @@ def server(folder: Path, port: int) -> Iterator[Server]:
     server.kill()
 
 
-def test_a_server_that_dies_and_comes_back_is_waited_for(
-    folder: Path, unbroken: Board, server: Server
+def test_restarted_server_is_retried(
+    folder: Path, uninterrupted: Leaderboard, server: Server
 ) -> None:
     process = start("scripts.train", folder=folder, MLFLOW_TRACKING_URI=server.uri)
     read_until(process, 3)
@@ -161,25 +161,26 @@ def test_a_server_that_dies_and_comes_back_is_waited_for(
 
     assert process.returncode == 0, out
     assert "Traceback" not in out
-    assert "waiting for the tracking server: no answer" in out.splitlines()
-    assert board(go_on(folder)) == unbroken
-    assert {one.info.status for one in runs(folder)[1]} <= {"FINISHED", "KILLED"}
+    assert "no response from the tracking server; retrying" in out.splitlines()
+    assert leaderboard_of(resume(folder)) == uninterrupted
+    assert {one.info.status for one in runs_of(folder)[1]} <= {"FINISHED", "KILLED"}
 
 
-def test_a_server_that_stays_away_is_one_line_and_the_rest_is_done_later(
-    folder: Path, unbroken: Board, server: Server
+def test_stopped_server_is_reported_in_one_line_and_the_training_resumes(
+    folder: Path, uninterrupted: Leaderboard, server: Server
 ) -> None:
-    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
-    process = start("scripts.train", folder=folder, MLFLOW_TRACKING_URI=server.uri, **patience)
+    timeouts = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+    process = start("scripts.train", folder=folder, MLFLOW_TRACKING_URI=server.uri, **timeouts)
     read_until(process, 3)
     server.kill()
 
     out, _ = process.communicate(timeout=120)
 
     assert process.returncode == 2, out
-    assert out.splitlines()[-1] == f"error: tracking at {server.uri}: no answer: Connection refused"
+    reason = "no response: Connection refused"
+    assert out.splitlines()[-1] == f"error: tracking at {server.uri}: {reason}"
     assert "Traceback" not in out
     server.start()
-    result = go_on(folder, server.uri)
-    assert result["tracked_before"] >= 3
-    assert board(result) == unbroken
+    result = resume(folder, server.uri)
+    assert result["already_tracked"] >= 3
+    assert leaderboard_of(result) == uninterrupted

@@ -19,6 +19,7 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 from contract.paths import PROJECT_ROOT
+from tests.durability.trainings import busy_machine
 from tests.helpers import run, start, write_settings
 
 PENDING = 1
@@ -120,6 +121,15 @@ def test_first_line_is_logged_before_the_libraries_are_loaded(folder: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_leaves_no_run_running(folder: Path, number: signal.Signals) -> None:
+    _check_interrupt(folder, number)
+
+
+def test_interrupt_on_a_busy_machine_leaves_no_run_running(folder: Path) -> None:
+    with busy_machine():
+        _check_interrupt(folder, signal.SIGINT)
+
+
+def _check_interrupt(folder: Path, number: signal.Signals) -> None:
     write_settings(folder, grids__ridge=LARGE_GRID)
     process = start("scripts.train", folder=folder)
     assert process.stdout is not None
@@ -226,7 +236,7 @@ def test_missing_table_is_reported_in_one_line_with_exit_code_2(folder: Path) ->
         ({"grids__ridge": {"alpha": [-1]}}, "grids.ridge: The 'alpha' parameter of Ridge must be"),
         ({"grids__ridge": {"alpha": ["x"]}}, "grids.ridge: The 'alpha' parameter of Ridge must b"),
         ({"grids__ridge": {"solver": [1.5]}}, "grids.ridge: The 'solver' parameter of Ridge mus"),
-        ({"tracking": {"uri": "sqlite://"}}, "tracking.uri: a store in memory would be lost"),
+        ({"tracking": {"uri": "sqlite://"}}, "tracking.uri: an in-memory store would be lost"),
         ({"tracking": {"uri": "gopher://x"}}, "tracking at gopher://x: "),
         ({"tracking": {"uri": "sqlite:////proc/no/mlflow.db"}}, "tracking at sqlite:////proc/no"),
     ],

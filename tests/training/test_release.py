@@ -1,4 +1,4 @@
-"""From a tracked model to a release, and what MLflow's own server answers of it."""
+"""From a tracked model to a release, and the release in MLflow's own server."""
 
 import json
 import os
@@ -30,8 +30,8 @@ from training.result import TrainingResult
 from training.runs.mlflow_client import TrackingClient
 
 Ames = tuple[Settings, TrainingResult, Recorder]
-PLAIN_TEXT = {"PANDAS_FUTURE_INFER_STRING": "0"}
-"""What pandas 2 does, which is what a release requires of MLflow's own server."""
+OBJECT_TEXT = {"PANDAS_FUTURE_INFER_STRING": "0"}
+"""Text columns of dtype object, as in pandas 2, which a release requires of MLflow's own server."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def released(ames: Ames) -> tuple[Settings, Release, TrackedModel]:
     return settings, done, load_tracked_model(TrackingClient(settings), done.manifest.run_id)
 
 
-def test_the_winner_is_released_and_registered(ames: Ames, released: Any) -> None:
+def test_winner_is_released_and_registered(ames: Ames, released: Any) -> None:
     settings, done, _ = released
     result = ames[1]
     manifest = done.manifest
@@ -60,7 +60,7 @@ def test_the_winner_is_released_and_registered(ames: Ames, released: Any) -> Non
     assert f"| test | 1,465 | {result.test_metrics['RMSE']:,.6g} |" in card
 
 
-def test_what_mlflow_registered_is_the_release(released: Any, tmp_path: Path) -> None:
+def test_registered_model_is_the_release(released: Any, tmp_path: Path) -> None:
     settings, done, _ = released
     mlflow.set_tracking_uri(settings.tracking_uri)
 
@@ -71,7 +71,7 @@ def test_what_mlflow_registered_is_the_release(released: Any, tmp_path: Path) ->
     assert load_release(Path(folder)).digest == done.digest
 
 
-def test_a_column_says_what_it_is(released: Any) -> None:
+def test_manifest_describes_the_columns(released: Any) -> None:
     columns = {column.name: column for column in released[1].manifest.columns}
 
     assert columns["1stFlrSF"].type == "long"
@@ -86,20 +86,20 @@ def test_a_column_says_what_it_is(released: Any) -> None:
     assert len(columns["LotFrontage"].profile.quantiles) == 11
 
 
-def test_released_again_it_is_the_same(released: Any) -> None:
+def test_releasing_again_returns_the_same_release(released: Any) -> None:
     settings, done, _ = released
-    run = f"runs:/{done.manifest.run_id}/model"
+    uri = f"runs:/{done.manifest.run_id}/model"
 
-    for name in (None, run, "models:/house-prices/1", "models:/house-prices/champion"):
+    for name in (None, uri, "models:/house-prices/1", "models:/house-prices/champion"):
         assert release(settings, name).digest == done.digest
     assert len(MlflowClient(settings.tracking_uri).search_model_versions()) == 1
 
 
 @pytest.mark.parametrize("family", ["ridge", "elasticnet"])
-def test_the_best_of_each_family_can_be_released(ames: Ames, family: str, tmp_path: Path) -> None:
+def test_best_of_each_family_can_be_released(ames: Ames, family: str, tmp_path: Path) -> None:
     settings, result, _ = ames
     best = next(entry for entry in result.leaderboard if entry.family == family)
-    elsewhere = settings.model_copy(
+    other_store = settings.model_copy(
         update={
             "release": settings.release.model_copy(
                 update={"store": str(tmp_path), "model": f"of-{family}"}
@@ -107,7 +107,7 @@ def test_the_best_of_each_family_can_be_released(ames: Ames, family: str, tmp_pa
         }
     )
 
-    done = release(elsewhere, f"runs:/{best.run_id}/model")
+    done = release(other_store, f"runs:/{best.run_id}/model")
 
     assert done.manifest.family == family
     assert done.manifest.validation_metrics == pytest.approx(best.metrics, rel=1e-5)
@@ -120,31 +120,31 @@ def test_the_best_of_each_family_can_be_released(ames: Ames, family: str, tmp_pa
         ("models:/nothing/1", "nothing"),
         ("models:/house-prices/99", "99"),
         ("models:/house-prices/nobody", "nobody"),
-        ("house-prices", "not a model"),
-        ("runs:/x/other", "not a model"),
+        ("house-prices", "not a model URI"),
+        ("runs:/x/other", "not a model URI"),
     ],
 )
-def test_a_name_that_means_nothing_is_one_line(released: Any, model: str, reason: str) -> None:
+def test_unknown_model_is_reported_in_one_line(released: Any, model: str, reason: str) -> None:
     with pytest.raises((ReleaseError, TrackingError), match=reason) as error:
         release(released[0], model)
     assert "\n" not in str(error.value)
 
 
-def test_the_parent_run_is_no_model(ames: Ames) -> None:
-    with pytest.raises(ReleaseError, match="holds no model"):
+def test_parent_run_has_no_model(ames: Ames) -> None:
+    with pytest.raises(ReleaseError, match="has no model"):
         release(ames[0], f"runs:/{ames[1].parent_run_id}/model")
 
 
-def test_nothing_trained_is_said(settings: Settings) -> None:
+def test_release_without_a_training_is_reported(settings: Settings) -> None:
     with pytest.raises(ReleaseError, match="nothing is trained yet"):
         release(settings)
 
 
-def test_a_row_gets_the_same_answer_alone_and_in_any_batch(released: Any) -> None:
-    _, done, source = released
+def test_prediction_is_the_same_in_any_batch(released: Any) -> None:
+    _, done, tracked = released
     graph = OnnxModel(done.files["model.onnx"])
-    for table in source.tables:
-        X = source.rows(table)
+    for table in tracked.tables:
+        X = tracked.features(table)
         whole = graph.predict(X)
         for size in (1, 2, 7, 64):
             starts = range(0, len(X), size)
@@ -164,7 +164,9 @@ def server(released: Any, tmp_path: Path) -> Iterator[str]:
     command = ["models", "serve", "-m", str(tmp_path / "release"), "-p", str(port)]
     process = subprocess.Popen(
         [sys.executable, "-m", "mlflow", *command, "--env-manager", "local"],
-        env=environment_for(tmp_path) | PLAIN_TEXT | {"PATH": f"{bin_folder}:{os.environ['PATH']}"},
+        env=environment_for(tmp_path)
+        | OBJECT_TEXT
+        | {"PATH": f"{bin_folder}:{os.environ['PATH']}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -181,27 +183,27 @@ def server(released: Any, tmp_path: Path) -> Iterator[str]:
     process.wait(timeout=20)
 
 
-def test_mlflows_own_server_gives_equal_values(released: Any, server: str) -> None:
-    """For rows with all columns and no null text: it fails on those, whatever the model does."""
-    _, done, source = released
-    X = source.rows("val")
+def test_mlflow_models_serve_predicts_the_same(released: Any, server: str) -> None:
+    """For rows with all columns and no null text, on which it fails for every model."""
+    _, done, tracked = released
+    X = tracked.features("val")
     text = X.select_dtypes("str").columns
     X = X.assign(**{name: X[name].fillna("NA") for name in text})
     body = json.dumps({"dataframe_split": json.loads(X.to_json(orient="split", index=False))})
     request = Request(f"{server}/invocations", body.encode(), {"Content-Type": "application/json"})
 
     with urlopen(request, timeout=60) as response:
-        answer = json.load(response)
+        rows = json.load(response)["predictions"]
 
-    theirs = np.array([row["prediction"] for row in answer["predictions"]], np.float32)
-    ours = OnnxModel(done.files["model.onnx"]).predict(source.rows("val"))
-    # Not to the last bit: it adds the trees up on several threads.
-    np.testing.assert_allclose(theirs, ours, rtol=PARITY_TOLERANCE)
+    actual = np.array([row["prediction"] for row in rows], np.float32)
+    expected = OnnxModel(done.files["model.onnx"]).predict(tracked.features("val"))
+    # Not equal to the last bit: MLflow's server sums the trees on several threads.
+    np.testing.assert_allclose(actual, expected, rtol=PARITY_TOLERANCE)
 
 
 @pytest.mark.filterwarnings("ignore:The 'future.infer_string'")
-def test_a_table_as_pandas_reads_it_is_taken_by_mlflow(released: Any) -> None:
-    settings, _, source = released
+def test_mlflow_pyfunc_predicts_a_table_read_by_pandas(released: Any) -> None:
+    settings, _, tracked = released
     mlflow.set_tracking_uri(settings.tracking_uri)
     model = mlflow.pyfunc.load_model("models:/house-prices@challenger")
     file = settings.resolve_path("data/train.csv")
@@ -210,12 +212,12 @@ def test_a_table_as_pandas_reads_it_is_taken_by_mlflow(released: Any) -> None:
 
         predictions = model.predict(rows.drop(columns=["Id", "SalePrice"]))["prediction"]
 
-    fitted = source.pipeline.predict(rows)
-    np.testing.assert_allclose(predictions, fitted, rtol=1e-5)
+    expected = tracked.pipeline.predict(rows)
+    np.testing.assert_allclose(predictions, expected, rtol=PARITY_TOLERANCE)
 
 
-def test_whole_numbers_with_gaps_are_imputed_alike(folder: Path) -> None:
-    """Among whole numbers many donors are equally near: both must choose the same ones."""
+def test_missing_whole_numbers_are_imputed_the_same(folder: Path) -> None:
+    """Many donors are at the same distance: the graph and scikit-learn must use the same ones."""
     rng = np.random.default_rng(1)
     numbers = {f"n{i}": rng.integers(0, 4, 400).astype(float) for i in range(5)}
     table = pd.DataFrame(numbers).mask(rng.random((400, 5)) < 0.2)
@@ -235,8 +237,8 @@ def test_whole_numbers_with_gaps_are_imputed_alike(folder: Path) -> None:
         assert done.manifest.validation_metrics == pytest.approx(entry.metrics, rel=1e-5)
 
 
-def test_a_category_that_is_called_na_stays_one(folder: Path) -> None:
-    """Where "NA" doesn't stand for a gap, it must not become one on the way to the proof."""
+def test_category_named_na_is_kept(folder: Path) -> None:
+    """If "NA" isn't in `data.missing_values`, it stays a category in the logged tables, too."""
     table = pd.DataFrame({"a": ["NA", "x", "y", None] * 50, "b": range(200)})
     table["label"] = 1000 + 10 * (table["a"] == "NA") + table["b"]
     table.to_csv(folder / "train.csv", index=False, na_rep="?")
@@ -251,21 +253,21 @@ def test_a_category_that_is_called_na_stays_one(folder: Path) -> None:
 
 
 class CrashError(Exception):
-    """What a test stops a release with."""
+    """Interrupts a release."""
 
 
-@pytest.mark.parametrize("at", ["_write", "upload", "add", "settle"])
-def test_a_release_that_was_cut_off_is_completed(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, at: str
+@pytest.mark.parametrize("step", ["_write", "upload", "add", "set_aliases"])
+def test_interrupted_release_is_completed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     train_in_process(settings)
-    owner = {"add": ReleaseStore, "_write": module}.get(at, module._Registry)
+    owner = {"add": ReleaseStore, "_write": module}.get(step, module._Registry)
 
     def crash(*_: object) -> None:
         raise CrashError
 
     with monkeypatch.context() as patch:
-        patch.setattr(owner, at, crash)
+        patch.setattr(owner, step, crash)
         with pytest.raises(CrashError):
             release(settings)
     done = release(settings)
@@ -278,7 +280,7 @@ def test_a_release_that_was_cut_off_is_completed(
     assert set(client.get_registered_model("house-prices").aliases) == {"challenger", "champion"}
 
 
-def test_a_second_release_challenges_the_champion(settings: Settings) -> None:
+def test_second_release_is_the_challenger(settings: Settings) -> None:
     result = train_in_process(settings)
     release(settings)
 
@@ -291,31 +293,27 @@ def test_a_second_release_challenges_the_champion(settings: Settings) -> None:
     assert store.get_champion() == "1"
 
 
-def test_a_graph_that_predicts_otherwise_is_refused(
+def test_release_without_parity_is_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_in_process(settings)
-    right = OnnxModel.predict
+    predict = OnnxModel.predict
 
-    def wrong(self: OnnxModel, X: pd.DataFrame) -> Any:
-        predictions = right(self, X)
+    def predict_one_row_wrong(self: OnnxModel, X: pd.DataFrame) -> Any:
+        predictions = predict(self, X)
         predictions[3] *= 1.0001
         return predictions
 
-    monkeypatch.setattr(OnnxModel, "predict", wrong)
+    monkeypatch.setattr(OnnxModel, "predict", predict_one_row_wrong)
     with pytest.raises(ReleaseError, match="row 4 of train: ONNX predicts"):
         release(settings)
-    assert (
-        ReleaseStore(settings.resolve_path(settings.release.store), "house-prices").list_versions()
-        == []
-    )
+    store = ReleaseStore(settings.resolve_path(settings.release.store), "house-prices")
+    assert store.list_versions() == []
     assert MlflowClient(settings.tracking_uri).search_model_versions() == []
 
 
-def test_a_family_that_cannot_be_released_fails_before_anything_is_fitted(
-    folder: Path, change: Any
-) -> None:
-    """In a process of its own: the family is a user's."""
+def test_family_without_export_fails_before_any_fit() -> None:
+    """In another process, because the family is a custom one."""
     script = """
 import sys
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -325,7 +323,7 @@ from training.families.base import Family
 from training.search.grid import FamilyGrid
 from training.search.export_check import check_export
 
-class Own(Family):
+class Custom(Family):
     grid = {"alpha": (1.0,)}
     def model(self, params, seed):
         return Opaque(**params)
@@ -333,11 +331,11 @@ class Own(Family):
 class Opaque(ridge.Ridge):
     pass
 
-check_export(FamilyGrid("own", Own(), [{"alpha": 1.0}]), 1)
+check_export(FamilyGrid("custom", Custom(), [{"alpha": 1.0}]), 1)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=100
     )
 
     assert FamilyError.__name__ in done.stderr
-    assert "grids.own: its model can't be exported to ONNX" in done.stderr
+    assert "grids.custom: its model can't be exported to ONNX" in done.stderr

@@ -31,7 +31,7 @@ class Dataset:
     digest: str
     """SHA-256 of the files that were read, in hex."""
 
-    def table(self) -> pd.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """Return features and labels in one table, the label last."""
         return pd.concat([self.X, self.y], axis=1)
 

@@ -1,4 +1,4 @@
-"""What a manifest says of each raw column: its type and role, its categories, its profile."""
+"""The raw columns as a manifest lists them: type and role, categories, profile."""
 
 from collections.abc import Collection
 
@@ -11,7 +11,7 @@ from training.data.features import CATEGORICAL_ROLES, EMPTY_TEXT
 from training.data.tables import COLUMN_TYPES
 
 MOST_FREQUENT = 20
-"""Values whose shares a profile tells."""
+"""The number of values in the profile of a categorical column."""
 
 
 def describe_columns(
@@ -20,17 +20,17 @@ def describe_columns(
     """Describe the raw columns of a fitted pipeline.
 
     Args:
-        pipeline: Says how each is treated and which categories it knows.
+        pipeline: The pipeline, whose features have the columns' roles and categories.
         X: The training rows.
-        required: The columns that never lacked a value.
+        required: The columns without missing values in training.
     """
     steps = pipeline.named_steps["features"].transformers_
-    roles = {column: name for name, _, columns in steps for column in columns}
+    roles = {column: role for role, _, columns in steps for column in columns}
     categories = {
         column: known
-        for name, step, columns in steps
-        if name in CATEGORICAL_ROLES and columns
-        for column, known in zip(columns, _known(step), strict=True)
+        for role, step, columns in steps
+        if role in CATEGORICAL_ROLES and columns
+        for column, known in zip(columns, _known_categories(step), strict=True)
     }
     return [
         Column(
@@ -45,11 +45,14 @@ def describe_columns(
     ]
 
 
-def _known(step: Pipeline) -> list[tuple[str, ...]]:
-    learned = step.named_steps["onehot"].categories_
+def _known_categories(step: Pipeline) -> list[tuple[str, ...]]:
     return [
-        tuple(one if isinstance(one, str) else f"{one:.17g}" for one in values if one != EMPTY_TEXT)
-        for values in learned
+        tuple(
+            value if isinstance(value, str) else f"{value:.17g}"
+            for value in categories
+            if value != EMPTY_TEXT
+        )
+        for categories in step.named_steps["onehot"].categories_
     ]
 
 
@@ -60,8 +63,8 @@ def _profile(values: "pd.Series[float]", role: ColumnRole) -> ColumnProfile:
         quantiles = np.quantile(numbers, np.linspace(0, 1, 11)).tolist() if len(numbers) else ()
         return ColumnProfile(missing_fraction=missing, quantiles=tuple(quantiles))
     shares = values.dropna().value_counts(normalize=True).head(MOST_FREQUENT)
-    is_number = role == "numeric_category"
-    texts = [f"{float(one):.17g}" for one in shares.index] if is_number else shares.index
+    is_numeric = role == "numeric_category"
+    texts = [f"{float(value):.17g}" for value in shares.index] if is_numeric else shares.index
     return ColumnProfile(
         missing_fraction=missing,
         frequencies={str(text): float(share) for text, share in zip(texts, shares, strict=True)},

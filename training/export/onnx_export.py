@@ -1,14 +1,14 @@
-"""Exporting a fitted pipeline as one ONNX graph: raw columns in, one prediction per row out.
+"""Export of a fitted pipeline as one ONNX graph: raw columns in, one prediction per row out.
 
-The features are exported here, step by step as `training.data.features` fitted them; the family
-exports the model. A row costs little that way: the texts of all columns are looked up in one table,
-in which a missing text is its mode already, and numbers are compared with the donors only in rows
-with a missing number.
+The features are exported here, step by step as `training.data.features` fits them; the family
+exports its model. That keeps a row cheap: the texts of all columns are looked up in one table, in
+which a missing text is already replaced by its mode, and numbers are compared with the donors only
+in rows with a missing number.
 
-The graph has one one-dimensional input per column, under the column's name, or, packed, one input
-for all columns of a type: int64 for integers without missing values in training, float for other
-numbers, double for other numeric categories, bool, and string. A missing value is NaN,
-`MISSING_INT64` in int64, and in text the empty string, "nan" or one of `data.missing_values`.
+The graph has one one-dimensional input per column, under the column's name. If it is packed, it has
+one input for all columns of a type: int64 for integers without missing values in training, float
+for other numbers, double for other numeric categories, bool, and string. A missing value is NaN; in
+int64, `MISSING_INT64`; in text, the empty string, "nan" or one of `data.missing_values`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,266 +29,280 @@ from training.data.features import CATEGORICAL_ROLES, EMPTY_TEXT, NAN_TEXTS
 from training.families import Family
 
 IR_VERSION = 10
-Kind = type[np.generic]
-INPUTS: Mapping[str, Kind] = {
+ElementType = type[np.generic]
+"""The type of a tensor's elements."""
+INPUT_TYPES: Mapping[str, ElementType] = {
     "int64": np.int64,
     "float64": np.float32,
     "bool": np.bool_,
     "str": np.str_,
 }
-"""The inputs' types, by the columns'."""
-PACKS: Mapping[Kind, str] = {
+"""The types of the inputs, by the columns' dtypes."""
+PACKED_INPUTS: Mapping[ElementType, str] = {
     np.int64: "long",
     np.float32: "double",
     np.float64: "category",
     np.bool_: "boolean",
     np.str_: "string",
 }
-"""The packed inputs' names, which are those of `Column.packed_input`."""
+"""The names of the packed inputs, which are those of `Column.packed_input`."""
 
 
 def export_onnx(
     pipeline: Pipeline,
     family: Family,
     X: pd.DataFrame,
-    missing: Sequence[str],
+    missing_values: Sequence[str],
     packed: bool = False,
 ) -> bytes:
     """Return the graph of a fitted pipeline.
 
     Args:
-        pipeline: From raw rows to predictions: features, a scaler where there is one, the model.
-        family: Draws the model.
-        X: The raw columns, by name and type; its rows don't matter.
-        missing: The texts that stand for a missing value.
+        pipeline: From raw rows to predictions: features, a scaler if the family needs one, model.
+        family: Exports the model.
+        X: The raw columns, by name and type; the rows don't matter.
+        missing_values: The texts that stand for a missing value.
         packed: Whether all columns of a type are one input (see `contract.release.PACKED_FILE`).
     """
     features: ColumnTransformer = pipeline.named_steps["features"]
-    parts = {name: (step, columns) for name, step, columns in features.transformers_ if columns}
-    codes = parts["numeric_category"][1] if "numeric_category" in parts else []
-    kinds = {str(name): _kind(str(column.dtype), name in codes) for name, column in X.items()}
-    inputs = _Packed(kinds) if packed else _Named(kinds)
+    steps = {role: (step, columns) for role, step, columns in features.transformers_ if columns}
+    numeric_categories = steps["numeric_category"][1] if "numeric_category" in steps else []
+    input_types = {
+        str(name): _input_type(str(column.dtype), name in numeric_categories)
+        for name, column in X.items()
+    }
+    inputs = _PackedInputs(input_types) if packed else _ColumnInputs(input_types)
 
-    matrix = []
-    if "numeric" in parts:
-        step, columns = parts["numeric"]
+    blocks = []
+    if "numeric" in steps:
+        step, columns = steps["numeric"]
         imputer = step.estimator.named_steps["impute"]
-        numbers = _impute(_numbers(inputs, columns, np.float32), imputer)
-        matrix.append(_scale(numbers, pipeline))
-    if categorical := [name for name in CATEGORICAL_ROLES if name in parts]:
-        table = CategoryLookup()
-        for name in categorical:
-            table.learn(*parts[name], missing)
-        texts = [name for name, kind in kinds.items() if kind is np.str_]
-        rows = [_code_texts(inputs, codes)] if codes else []
+        numbers = _impute(_numeric_matrix(inputs, columns, np.float32), imputer)
+        blocks.append(_scale(numbers, pipeline))
+    if categorical := [role for role in CATEGORICAL_ROLES if role in steps]:
+        lookup = CategoryLookup()
+        for role in categorical:
+            lookup.add(*steps[role], missing_values)
+        texts = [name for name, dtype in input_types.items() if dtype is np.str_]
+        rows = [_numbers_as_text(inputs, numeric_categories)] if numeric_categories else []
         rows += [inputs.stack(texts)] if texts else []
-        matrix.append(table.encode(_concat(rows, axis=0), [*codes, *texts]))
-    encoded = _concat(matrix, axis=1)
+        blocks.append(lookup.encode(_concat(rows, axis=0), [*numeric_categories, *texts]))
+    matrix = _concat(blocks, axis=1)
     width = len(features.get_feature_names_out())
     model = inline(family.to_onnx(pipeline.named_steps["model"], width))
-    (answer,) = model(encoded).values()
-    prediction = op.cast(op.reshape(answer, op.const([-1])), to=np.float32)
+    (output,) = model(matrix).values()
+    prediction = op.cast(op.reshape(output, op.const([-1])), to=np.float32)
     graph: onnx.ModelProto = build(inputs.arguments, {PREDICTION: prediction})
     graph.ir_version = IR_VERSION
     onnx.checker.check_model(graph, full_check=True)
     return bytes(graph.SerializeToString())
 
 
-def _kind(dtype: str, is_code: bool) -> Kind:
-    # float32 has no room for a long code; scikit-learn reads codes as float64, too.
-    return np.float64 if is_code and dtype == "float64" else INPUTS[dtype]
+def _input_type(dtype: str, is_category: bool) -> ElementType:
+    # float32 can't represent a long number exactly; scikit-learn gets these columns as float64.
+    return np.float64 if is_category and dtype == "float64" else INPUT_TYPES[dtype]
 
 
-class _Named:
-    """An input a column."""
+class _ColumnInputs:
+    """One input per column."""
 
-    def __init__(self, kinds: Mapping[str, Kind]) -> None:
-        self.kinds = kinds
-        self.arguments = {name: argument(Tensor(kind, ("rows",))) for name, kind in kinds.items()}
+    def __init__(self, types: Mapping[str, ElementType]) -> None:
+        self.types = types
+        self.arguments = {name: argument(Tensor(dtype, ("rows",))) for name, dtype in types.items()}
 
     def stack(self, names: Sequence[str]) -> Var:
-        """Return columns x rows of columns of one type."""
-        # One node puts them behind each other, and one folds that: one each would take longer.
-        together = _concat([self.arguments[name] for name in names], axis=0)
-        return op.reshape(together, op.const([len(names), -1]))
+        """Return columns of one type as columns x rows."""
+        # One node for all columns is faster than one per column: concatenate, then reshape.
+        values = _concat([self.arguments[name] for name in names], axis=0)
+        return op.reshape(values, op.const([len(names), -1]))
 
 
-class _Packed:
-    """An input for all columns of a type."""
+class _PackedInputs:
+    """One input for all columns of a type."""
 
-    def __init__(self, kinds: Mapping[str, Kind]) -> None:
-        self.kinds = kinds
-        self._columns: dict[Kind, list[str]] = {}
-        for name, kind in kinds.items():
-            self._columns.setdefault(kind, []).append(name)
+    def __init__(self, types: Mapping[str, ElementType]) -> None:
+        self.types = types
+        self._columns: dict[ElementType, list[str]] = {}
+        for name, dtype in types.items():
+            self._columns.setdefault(dtype, []).append(name)
         self.arguments = {
-            PACKS[kind]: argument(Tensor(kind, (len(names), "rows")))
-            for kind, names in self._columns.items()
+            PACKED_INPUTS[dtype]: argument(Tensor(dtype, (len(names), "rows")))
+            for dtype, names in self._columns.items()
         }
 
     def stack(self, names: Sequence[str]) -> Var:
-        """Return columns x rows of columns of one type."""
-        kind = self.kinds[names[0]]
-        whole, columns = self.arguments[PACKS[kind]], self._columns[kind]
-        if list(names) == columns:  # always so of text, which onnxruntime 1.32 gathers wrongly
-            return whole
-        return op.gather(whole, op.const([columns.index(name) for name in names]), axis=0)
+        """Return columns of one type as columns x rows."""
+        dtype = self.types[names[0]]
+        packed, columns = self.arguments[PACKED_INPUTS[dtype]], self._columns[dtype]
+        if list(names) == columns:  # always true for text, which onnxruntime 1.32 gathers wrongly
+            return packed
+        return op.gather(packed, op.const([columns.index(name) for name in names]), axis=0)
 
 
-_Inputs = _Named | _Packed
+_Inputs = _ColumnInputs | _PackedInputs
 
 
-def _numbers(inputs: _Inputs, names: Sequence[str], kind: type[np.floating]) -> Var:
-    """Put columns side by side as rows x columns of one type, NaN for what is missing."""
-    by_type: dict[Kind, list[int]] = {}
+def _numeric_matrix(inputs: _Inputs, names: Sequence[str], dtype: type[np.floating]) -> Var:
+    """Return columns as rows x columns of one type, with NaN for missing values."""
+    by_type: dict[ElementType, list[int]] = {}
     for position, name in enumerate(names):
-        by_type.setdefault(inputs.kinds[name], []).append(position)
-    stacked = []
-    for dtype, positions in by_type.items():
-        rows = inputs.stack([names[position] for position in positions])
-        numbers = op.cast(rows, to=kind)
-        if dtype is np.int64:
-            gaps = op.equal(rows, op.const(np.int64(MISSING_INT64)))
-            numbers = op.where(gaps, op.const(kind(np.nan)), numbers)
-        stacked.append(numbers)
+        by_type.setdefault(inputs.types[name], []).append(position)
+    stacks = []
+    for input_type, positions in by_type.items():
+        values = inputs.stack([names[position] for position in positions])
+        numbers = op.cast(values, to=dtype)
+        if input_type is np.int64:
+            is_missing = op.equal(values, op.const(np.int64(MISSING_INT64)))
+            numbers = op.where(is_missing, op.const(dtype(np.nan)), numbers)
+        stacks.append(numbers)
     order = np.argsort([position for positions in by_type.values() for position in positions])
-    together = _concat(stacked, axis=0)
+    matrix = _concat(stacks, axis=0)
     if (order != np.arange(len(order))).any():
-        together = op.gather(together, op.const(order), axis=0)
-    return op.transpose(together, perm=[1, 0])
+        matrix = op.gather(matrix, op.const(order), axis=0)
+    return op.transpose(matrix, perm=[1, 0])
 
 
-def _code_texts(inputs: _Inputs, columns: Sequence[str]) -> Var:
-    """Return columns x rows of text, of which each is that of a number."""
-    return op.cast(op.transpose(_numbers(inputs, columns, np.float64), perm=[1, 0]), to=np.str_)
+def _numbers_as_text(inputs: _Inputs, names: Sequence[str]) -> Var:
+    """Return numeric columns as columns x rows of text."""
+    numbers = _numeric_matrix(inputs, names, np.float64)
+    return op.cast(op.transpose(numbers, perm=[1, 0]), to=np.str_)
 
 
-def _concat(parts: Sequence[Var], axis: int) -> Var:
-    return op.concat(parts, axis=axis) if len(parts) > 1 else parts[0]
+def _concat(values: Sequence[Var], axis: int) -> Var:
+    return op.concat(values, axis=axis) if len(values) > 1 else values[0]
 
 
 class CategoryLookup:
-    """Which column of the matrix each text of each raw column is the 1 in."""
+    """The one-hot encoding of all categorical columns: from each text to its matrix column."""
 
     def __init__(self) -> None:
-        self._places: dict[str, dict[str, int]] = {}
-        """By column and text; below 0 there is no 1."""
+        self._positions: dict[str, dict[str, int]] = {}
+        """Matrix columns, by raw column and text; negative for a text that is all zeros."""
         self._width = 0
 
-    def learn(self, step: Pipeline, columns: Sequence[str], missing: Sequence[str]) -> None:
-        """Take in the modes and categories that a step of the features has learned."""
+    def add(self, step: Pipeline, columns: Sequence[str], missing_values: Sequence[str]) -> None:
+        """Add the modes and categories of a fitted step of the features."""
         encoder = step.named_steps["onehot"]
         imputer = step.named_steps.get("impute")
-        for position, (column, categories) in enumerate(
+        for number, (column, categories) in enumerate(
             zip(columns, encoder.categories_, strict=True)
         ):
-            places = {_written(one): self._width + at for at, one in enumerate(categories)}
-            instead = _written(imputer.statistics_[position]) if imputer else EMPTY_TEXT
-            for blank in (EMPTY_TEXT, *NAN_TEXTS, *missing):
-                if blank == EMPTY_TEXT or blank in missing or blank not in places:
-                    places[blank] = places.get(instead, -1)
-            self._places[column] = places
+            positions = {
+                _category_text(category): self._width + offset
+                for offset, category in enumerate(categories)
+            }
+            mode = _category_text(imputer.statistics_[number]) if imputer else EMPTY_TEXT
+            for text in (EMPTY_TEXT, *NAN_TEXTS, *missing_values):
+                if text == EMPTY_TEXT or text in missing_values or text not in positions:
+                    positions[text] = positions.get(mode, -1)
+            self._positions[column] = positions
             self._width += len(categories)
 
     def encode(self, texts: Var, columns: Sequence[str]) -> Var:
         """Return rows x categories of 0 and 1, from columns x rows of text."""
-        # Each text gets its column's number in front: one look-up for all, instead of one each.
-        fronts = np.array([[f"{number}:"] for number in range(len(columns))])
+        # Each text is prefixed by its column's number: one lookup for all columns, not one each.
+        prefixes = np.array([[f"{number}:"] for number in range(len(columns))])
         known = {
-            f"{number}:{text}": at
+            f"{number}:{text}": position
             for number, column in enumerate(columns)
-            for text, at in self._places[column].items()
-            if at >= 0
+            for text, position in self._positions[column].items()
+            if position >= 0
         }
-        places = ml.label_encoder(
-            op.string_concat(op.const(fronts), texts),
+        positions = ml.label_encoder(
+            op.string_concat(op.const(prefixes), texts),
             keys_strings=list(known),
             values_int64s=list(known.values()),
-            default_int64=self._width,  # one column more, for what is unknown, is cut off again
+            default_int64=self._width,  # an additional column for unknown texts, removed below
         )
-        at = op.transpose(places, perm=[1, 0])
-        rows = op.shape(at, start=0, end=1)
-        blank = op.constant_of_shape(op.concat([rows, op.const([self._width + 1])], axis=0))
-        ones = op.constant_of_shape(op.shape(at), value=np.ones(1, np.float32))
-        encoded = op.scatter_elements(blank, at, ones, axis=1)
+        positions = op.transpose(positions, perm=[1, 0])
+        rows = op.shape(positions, start=0, end=1)
+        zeros = op.constant_of_shape(op.concat([rows, op.const([self._width + 1])], axis=0))
+        ones = op.constant_of_shape(op.shape(positions), value=np.ones(1, np.float32))
+        encoded = op.scatter_elements(zeros, positions, ones, axis=1)
         return op.slice(encoded, op.const([0]), op.const([self._width]), op.const([1]))
 
 
-def _written(value: object) -> str:
-    """Return a category as the graph writes it: a code is a float64."""
-    return value if isinstance(value, str) else f"{value:.17g}"
+def _category_text(category: object) -> str:
+    """Return a category as the graph converts it to text: a number is a float64."""
+    return category if isinstance(category, str) else f"{category:.17g}"
 
 
 def _scale(numbers: Var, pipeline: Pipeline) -> Var:
     if "scale" not in pipeline.named_steps:
         return numbers
     scaler = pipeline.named_steps["scale"].named_transformers_["numeric"]
-    # In float32, as scikit-learn does: a better sum would be another one.
+    # In float32, as scikit-learn does: a more exact result would be a different one.
     centered = op.sub(numbers, op.const(scaler.mean_.astype(np.float32)))
     return op.div(centered, op.const(scaler.scale_.astype(np.float32)))
 
 
 def _impute(numbers: Var, imputer: KNNImputer) -> Var:
-    """Put the mean of the nearest donors where a number is missing, as KNNImputer does."""
-    lacking = op.isnan(numbers)
-    some = op.cast(lacking, to=np.uint8)
-    any_row = op.cast(op.reduce_max(some, op.const([1]), keepdims=0), to=np.bool_)
-    any_at_all = op.cast(op.reduce_max(some, keepdims=0), to=np.bool_)
+    """Replace missing numbers by the mean of the nearest donors, as KNNImputer does."""
+    is_missing = op.cast(op.isnan(numbers), to=np.uint8)
+    incomplete = op.cast(op.reduce_max(is_missing, op.const([1]), keepdims=0), to=np.bool_)
+    any_incomplete = op.cast(op.reduce_max(is_missing, keepdims=0), to=np.bool_)
 
-    def filled() -> Iterable[Var]:
-        rows = op.compress(numbers, any_row, axis=0)
-        values = _neighbors(op.cast(rows, to=np.float64), imputer)
-        whole = op.where(op.isnan(rows), op.cast(values, to=np.float32), rows)
-        at = op.transpose(op.non_zero(any_row), perm=[1, 0])
-        return [op.scatter_nd(numbers, at, whole)]
+    def impute_incomplete_rows() -> Iterable[Var]:
+        rows = op.compress(numbers, incomplete, axis=0)
+        means = _neighbor_means(op.cast(rows, to=np.float64), imputer)
+        imputed = op.where(op.isnan(rows), op.cast(means, to=np.float32), rows)
+        positions = op.transpose(op.non_zero(incomplete), perm=[1, 0])
+        return [op.scatter_nd(numbers, positions, imputed)]
 
-    (result,) = op.if_(any_at_all, then_branch=filled, else_branch=lambda: [op.identity(numbers)])
+    (result,) = op.if_(
+        any_incomplete,
+        then_branch=impute_incomplete_rows,
+        else_branch=lambda: [op.identity(numbers)],
+    )
     return result
 
 
-def _neighbors(rows: Var, imputer: KNNImputer) -> Var:
-    """Return, for each number of each row, the mean of the nearest donors that have it.
+def _neighbor_means(rows: Var, imputer: KNNImputer) -> Var:
+    """Return, for each number of each row, the mean of its nearest donors that have the number.
 
-    The squared distance over the numbers that both have, in the share of how many those are; see
-    sklearn.metrics.pairwise.nan_euclidean_distances.
+    The distance is the squared difference over the numbers that row and donor both have, divided by
+    how many those are; see sklearn.metrics.pairwise.nan_euclidean_distances.
     """
     donors: NDArray[np.float64] = imputer._fit_X
-    has = ~np.isnan(donors)
-    known = np.where(has, donors, 0.0)
-    # The column that ranks the donors is 0 in each row.
-    whole = op.pad(rows, op.const([0, 0, 0, 1]))
-    gaps = op.isnan(whole)
-    values = op.where(gaps, op.const(0.0), whole)
-    present = op.cast(op.not_(gaps), to=np.float64)
+    has_value = ~np.isnan(donors)
+    values = np.where(has_value, donors, 0.0)
+    # The donors have one more column, their rank; it is 0 in each row.
+    padded = op.pad(rows, op.const([0, 0, 0, 1]))
+    is_missing = op.isnan(padded)
+    row_values = op.where(is_missing, op.const(0.0), padded)
+    row_has_value = op.cast(op.not_(is_missing), to=np.float64)
 
-    squares = op.matmul(op.mul(values, values), op.const(has.T.astype(np.float64)))
-    products = op.matmul(op.add(values, values), op.const(known.T.copy()))
-    theirs = op.matmul(present, op.const((known**2).T.copy()))
-    shared = op.matmul(present, op.const(has.T.astype(np.float64)))
-    distances = op.div(op.add(op.sub(squares, products), theirs), shared)
+    squares = op.matmul(op.mul(row_values, row_values), op.const(has_value.T.astype(np.float64)))
+    products = op.matmul(op.add(row_values, row_values), op.const(values.T.copy()))
+    donor_squares = op.matmul(row_has_value, op.const((values**2).T.copy()))
+    shared = op.matmul(row_has_value, op.const(has_value.T.astype(np.float64)))
+    distances = op.div(op.add(op.sub(squares, products), donor_squares), shared)
 
     order: list[int] = []
-    found: list[Var] = []
-    for who, at in _by_donors(has[:, :-1]):
-        nearest = _nearest(distances, who, min(imputer.n_neighbors, int(who.sum())))
+    means: list[Var] = []
+    for candidates, columns in _group_by_candidates(has_value[:, :-1]):
+        count = min(imputer.n_neighbors, int(candidates.sum()))
+        nearest = _nearest(distances, candidates, count)
         # rows x neighbors x columns
-        of_them = op.gather(op.const(known[:, at]), nearest, axis=0)
-        found.append(op.reduce_mean(of_them, op.const([1]), keepdims=0))
-        order += at
-    return op.gather(_concat(found, axis=1), op.const(np.argsort(order)), axis=1)
+        neighbors = op.gather(op.const(values[:, columns]), nearest, axis=0)
+        means.append(op.reduce_mean(neighbors, op.const([1]), keepdims=0))
+        order += columns
+    return op.gather(_concat(means, axis=1), op.const(np.argsort(order)), axis=1)
 
 
-def _by_donors(has: NDArray[np.bool_]) -> list[tuple[NDArray[np.bool_], list[int]]]:
-    """Group columns in which the same donors have a number; most often all have one."""
+def _group_by_candidates(
+    has_value: NDArray[np.bool_],
+) -> list[tuple[NDArray[np.bool_], list[int]]]:
+    """Group columns in which the same donors have a value; in most tables one group has most."""
     groups: dict[bytes, tuple[NDArray[np.bool_], list[int]]] = {}
-    for at in range(has.shape[1]):
-        who = has[:, at]
-        groups.setdefault(who.tobytes(), (who, []))[1].append(at)
+    for column in range(has_value.shape[1]):
+        candidates = has_value[:, column]
+        groups.setdefault(candidates.tobytes(), (candidates, []))[1].append(column)
     return list(groups.values())
 
 
-def _nearest(distances: Var, who: NDArray[np.bool_], count: int) -> Var:
-    if not who.all():
-        distances = op.add(distances, op.const(np.where(who, 0.0, np.inf)))
+def _nearest(distances: Var, candidates: NDArray[np.bool_], count: int) -> Var:
+    if not candidates.all():
+        distances = op.add(distances, op.const(np.where(candidates, 0.0, np.inf)))
     _, nearest = op.top_k(distances, op.const([count]), largest=0, axis=1)
     return nearest

@@ -1,4 +1,4 @@
-"""The proof that a release predicts what its scikit-learn pipeline predicts."""
+"""The parity check: a release must predict what its scikit-learn pipeline predicts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,100 +15,110 @@ from training.data.features import Vector
 from training.data.tables import is_text_column
 from training.search.export_check import max_relative_difference
 
-UNKNOWN = "unknown to all"
-UNKNOWN_CODE = 987_654_321
+UNKNOWN_TEXT = "an unknown category"
+UNKNOWN_NUMBER = 987_654_321
 
 
 class OnnxModel:
-    """A release's graph, asked with tables."""
+    """A release's graph, which predicts the rows of a table."""
 
-    def __init__(self, content: bytes, packed: Sequence[Column] = ()) -> None:
-        """Load it as a server does: on one thread.
+    def __init__(self, content: bytes, packed_columns: Sequence[Column] = ()) -> None:
+        """Load the graph as the server does: on one thread.
 
         Args:
             content: The ONNX file.
-            packed: The columns, where those of a type are one input.
+            packed_columns: The columns, if the graph has one input per column type.
         """
-        self._packed = packed
+        self._packed_columns = packed_columns
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(content, options)
 
     def predict(self, X: pd.DataFrame) -> Vector:
-        """Return a prediction a row, float32."""
-        feeds = {one.name: self._feed(X, one.name, one.type) for one in self._session.get_inputs()}
-        predictions: Vector = self._session.run(None, feeds)[0]
+        """Return one prediction per row, in float32."""
+        inputs = {
+            one.name: self._input_values(X, one.name, one.type)
+            for one in self._session.get_inputs()
+        }
+        predictions: Vector = self._session.run(None, inputs)[0]
         return predictions
 
-    def _feed(self, X: pd.DataFrame, name: str, kind: str) -> NDArray[np.generic]:
-        if not self._packed:
-            return _values(X[name], kind)
+    def _input_values(self, X: pd.DataFrame, name: str, onnx_type: str) -> NDArray[np.generic]:
+        if not self._packed_columns:
+            return _to_array(X[name], onnx_type)
         return np.stack(
-            [_values(X[one.name], kind) for one in self._packed if one.packed_input == name]
+            [
+                _to_array(X[column.name], onnx_type)
+                for column in self._packed_columns
+                if column.packed_input == name
+            ]
         )
 
 
 def check_parity(
-    graph: OnnxModel,
+    model: OnnxModel,
     packed: OnnxModel,
     pipeline: Pipeline,
     tables: Mapping[str, pd.DataFrame],
-    columns: list[Column],
+    columns: Sequence[Column],
 ) -> float:
-    """Compare them on all rows, and on rows with gaps and with unknown categories.
+    """Compare the predictions of both graphs and of the pipeline.
+
+    They are compared on all rows of the tables, then on the same rows with every optional value
+    missing, and with unknown categories.
 
     Returns:
-        The largest relative difference there is.
+        The largest relative difference between a graph and the pipeline.
 
     Raises:
-        ReleaseError: A row's predictions differ by more than 1e-5, or at all between the graphs;
-            the message names the row.
+        ReleaseError: The predictions for a row differ by more than PARITY_TOLERANCE, or at all
+            between the graphs. The message names the row.
     """
     largest = 0.0
-    for name, X in {**tables, **_hard_cases(tables, columns)}.items():
-        fitted = np.asarray(pipeline.predict(X), np.float64)
-        drawn = np.asarray(graph.predict(X), np.float64)
-        apart = [
-            max_relative_difference(drawn[row : row + 1], fitted[row : row + 1])
+    for name, X in {**tables, **_edge_cases(tables, columns)}.items():
+        expected = np.asarray(pipeline.predict(X), np.float64)
+        actual = np.asarray(model.predict(X), np.float64)
+        differences = [
+            max_relative_difference(actual[row : row + 1], expected[row : row + 1])
             for row in range(len(X))
         ]
-        worst = int(np.argmax(apart))
-        if apart[worst] > PARITY_TOLERANCE:
-            figures = f"{drawn[worst]:.9g} instead of {fitted[worst]:.9g}"
+        worst = int(np.argmax(differences))
+        if differences[worst] > PARITY_TOLERANCE:
+            figures = f"{actual[worst]:.9g} instead of {expected[worst]:.9g}"
             raise ReleaseError(f"not released: row {worst + 1} of {name}: ONNX predicts {figures}")
-        if not np.array_equal(drawn, packed.predict(X)):
-            raise ReleaseError(f"not released: the packed graph predicts {name} otherwise")
-        largest = max(largest, apart[worst])
+        if not np.array_equal(actual, packed.predict(X)):
+            raise ReleaseError(f"not released: the two ONNX graphs predict {name} differently")
+        largest = max(largest, differences[worst])
     return largest
 
 
-def _hard_cases(
-    tables: Mapping[str, pd.DataFrame], columns: list[Column]
+def _edge_cases(
+    tables: Mapping[str, pd.DataFrame], columns: Sequence[Column]
 ) -> dict[str, pd.DataFrame]:
-    """Return rows as they come in life, and not in the tables."""
+    """Return the tables with values that live rows may have, and these tables may not."""
     cases = {}
     for name, X in tables.items():
-        gaps, unknown = X.copy(), X.copy()
+        without_optional, with_unknown = X.copy(), X.copy()
         for column in columns:
             if not column.required:
-                gaps[column.name] = _nothing(X[column.name])
+                without_optional[column.name] = _all_missing(X[column.name])
             if column.role in {"text_category", "text_category_with_missing"}:
-                unknown[column.name] = UNKNOWN
+                with_unknown[column.name] = UNKNOWN_TEXT
             elif column.role == "numeric_category":
-                unknown[column.name] = UNKNOWN_CODE
-        cases[f"{name} with every optional value missing"] = gaps
-        cases[f"{name} with unknown categories"] = unknown
+                with_unknown[column.name] = UNKNOWN_NUMBER
+        cases[f"{name} with every optional value missing"] = without_optional
+        cases[f"{name} with unknown categories"] = with_unknown
     return cases
 
 
-def _nothing(column: "pd.Series[Any]") -> "pd.Series[Any]":
+def _all_missing(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return pd.Series(
         np.nan, index=column.index, dtype="str" if is_text_column(column) else "float64"
     )
 
 
-def _values(column: "pd.Series[Any]", kind: str) -> NDArray[np.generic]:
-    match kind:
+def _to_array(column: "pd.Series[Any]", onnx_type: str) -> NDArray[np.generic]:
+    match onnx_type:
         case "tensor(int64)":
             return column.fillna(MISSING_INT64).to_numpy(np.int64)
         case "tensor(string)":

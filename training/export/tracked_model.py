@@ -1,4 +1,4 @@
-"""What a release is made of: a tracked model, with the rows and settings of its training."""
+"""A tracked model with what its release is made from: the rows and settings of its training."""
 
 import json
 import tempfile
@@ -19,104 +19,116 @@ from contract.settings.sections import DataSettings
 from training.data.tables import PANDAS_DTYPES, read_table
 from training.families import FAMILIES, Family, load_family
 from training.runs.mlflow_client import TrackingClient
+from training.runs.tags import WINNER_RUN_ID_TAG
 
 
 @dataclass(frozen=True)
 class TrackedModel:
-    """A tracked combination, and what it was trained and judged on."""
+    """The model of a tracked combination, and the data that it was trained and evaluated on."""
 
     run: Run
-    parent: Run
+    parent_run: Run
     family: Family
     pipeline: Pipeline
     data: DataSettings
-    """The settings that it was trained with."""
+    """The settings of its training."""
     required: frozenset[str]
-    """The columns that never lacked a value."""
+    """The columns without missing values in training."""
     tables: dict[str, pd.DataFrame]
-    """train, val and, where there is one, test: features, and the label last."""
+    """`train`, `val` and, if there is one, `test`: the features, and the label last."""
 
-    def rows(self, name: str) -> pd.DataFrame:
+    def features(self, table: str) -> pd.DataFrame:
         """Return the features of a table."""
-        return self.tables[name].drop(columns=self.data.label)
+        return self.tables[table].drop(columns=self.data.label)
+
+    def labels(self, table: str) -> "pd.Series[float]":
+        """Return the labels of a table."""
+        return self.tables[table][self.data.label]
 
 
-def resolve_run_id(store: TrackingClient, model: str | None) -> str:
-    """Return the id of the run that a person means.
+def resolve_run_id(tracking: TrackingClient, model: str | None) -> str:
+    """Return the id of the run that has a model.
 
     Args:
-        store: The tracking store.
+        tracking: The tracking store.
         model: `runs:/<id>/model`, `models:/<name>/<version-or-alias>`, or None for the winner of
             the latest training.
 
     Raises:
-        ReleaseError: It is none of these.
-        TrackingError: There is no such run, version or alias.
+        ReleaseError: The text is not a model URI, or nothing is trained yet.
+        TrackingError: The run, version or alias doesn't exist.
     """
-    with store.errors():
+    with tracking.errors():
         if model is None:
-            for run in store.search("attributes.status = 'FINISHED' and tags.winner != 'true'"):
-                if winner := run.data.tags.get("winner"):
-                    return str(winner)
-            raise ReleaseError("nothing is trained yet in this experiment: make train does it")
+            return _latest_winner(tracking)
         scheme, _, rest = model.partition(":/")
         first, _, second = rest.replace("@", "/").partition("/")
         if scheme == "runs" and first and second in {"", "model"}:
-            return str(store.client.get_run(first).info.run_id)
+            return str(tracking.client.get_run(first).info.run_id)
         if scheme == "models" and first and second:
-            of_version = store.client.get_model_version
-            of_alias = store.client.get_model_version_by_alias
-            return str((of_version if second.isdigit() else of_alias)(first, second).run_id)
-    raise ReleaseError(f"{model}: not a model; runs:/<id>/model or models:/<name>/<version> is")
+            by_version = tracking.client.get_model_version
+            by_alias = tracking.client.get_model_version_by_alias
+            return str((by_version if second.isdigit() else by_alias)(first, second).run_id)
+    expected = "runs:/<id>/model or models:/<name>/<version-or-alias>"
+    raise ReleaseError(f"{model}: not a model URI; use {expected}")
 
 
-def load_tracked_model(store: TrackingClient, run_id: str) -> TrackedModel:
-    """Load a tracked combination with all that its release is proven by.
+def load_tracked_model(tracking: TrackingClient, run_id: str) -> TrackedModel:
+    """Load the model of a run, with what the release needs of its training.
 
     Raises:
-        ReleaseError: The run is no combination of one of this project's trainings.
-        TrackingError: The store has lost a part of it.
+        ReleaseError: The run has no model of one of this project's families.
+        TrackingError: The tracking store fails, or an artifact is lost.
     """
-    with store.errors(), tempfile.TemporaryDirectory() as scratch:
-        run = store.client.get_run(run_id)
+    client = tracking.client
+    with tracking.errors(), tempfile.TemporaryDirectory() as scratch:
+        run = client.get_run(run_id)
         parent_id = run.data.tags.get(MLFLOW_PARENT_RUN_ID)
-        name = run.data.params.get("family", "")
+        family = run.data.params.get("family", "")
         outputs = run.outputs.model_outputs if run.outputs else []
-        if not parent_id or name not in FAMILIES or len(outputs) != 1:
-            raise ReleaseError(f"run {run_id} holds no model of this project's families")
+        if not parent_id or family not in FAMILIES or len(outputs) != 1:
+            raise ReleaseError(f"run {run_id} has no model of this project's families")
         folder = Path(scratch)
-        parent = store.client.get_run(parent_id)
-        model = store.client.get_logged_model(outputs[0].model_id).artifact_location
-        place = mlflow.artifacts.download_artifacts(
-            artifact_uri=model, dst_path=str(folder / "model"), tracking_uri=store.uri
+        parent_run = client.get_run(parent_id)
+        uri = client.get_logged_model(outputs[0].model_id).artifact_location
+        model_folder = mlflow.artifacts.download_artifacts(
+            artifact_uri=uri, dst_path=str(folder / "model"), tracking_uri=tracking.uri
         )
-        pipeline = mlflow.sklearn.load_model(place)
-        inputs = Model.load(place).signature.inputs.inputs
-        names = {one.path for one in store.client.list_artifacts(parent_id)}
-        wanted = [one for one in ("train", "val", "test") if f"{one}.csv" in names]
-        for file in [*(f"{one}.csv" for one in wanted), "settings.json"]:
-            store.client.download_artifacts(parent_id, file, str(folder))
-        data = _data_settings((folder / "settings.json").read_bytes(), parent_id)
-        types = {column.name: PANDAS_DTYPES[column.type.name] for column in inputs}
-        tables = {one: _read(folder / f"{one}.csv", types, data) for one in wanted}
+        pipeline = mlflow.sklearn.load_model(model_folder)
+        inputs = Model.load(model_folder).signature.inputs.inputs
+        artifacts = {one.path for one in client.list_artifacts(parent_id)}
+        names = [name for name in ("train", "val", "test") if f"{name}.csv" in artifacts]
+        for file in [*(f"{name}.csv" for name in names), "settings.json"]:
+            client.download_artifacts(parent_id, file, str(folder))
+        data = _load_data_settings((folder / "settings.json").read_bytes(), parent_id)
+        dtypes = {column.name: PANDAS_DTYPES[column.type.name] for column in inputs}
+        tables = {name: _read(folder / f"{name}.csv", dtypes, data) for name in names}
     required = frozenset(column.name for column in inputs if column.required)
-    return TrackedModel(run, parent, load_family(name), pipeline, data, required, tables)
+    return TrackedModel(run, parent_run, load_family(family), pipeline, data, required, tables)
 
 
-def _data_settings(content: bytes, parent_id: str) -> DataSettings:
+def _latest_winner(tracking: TrackingClient) -> str:
+    # A comparison with a tag matches only runs that have the tag, whatever the operator.
+    query = f"attributes.status = 'FINISHED' and tags.`{WINNER_RUN_ID_TAG}` != ''"
+    for run in tracking.search_runs(query):
+        return str(run.data.tags[WINNER_RUN_ID_TAG])
+    raise ReleaseError("nothing is trained yet in this experiment; run: make train")
+
+
+def _load_data_settings(content: bytes, parent_id: str) -> DataSettings:
     try:
         return DataSettings.model_validate(json.loads(content)["data"])
     except (ValueError, KeyError, ValidationError):
-        raise ReleaseError(f"run {parent_id}: settings.json can't be read") from None
+        raise ReleaseError(f"run {parent_id}: its settings.json is not valid") from None
 
 
-def _read(file: Path, types: dict[str, str], data: DataSettings) -> pd.DataFrame:
-    """Read a table as the tracker wrote it, with the types of the training."""
-    text = [name for name, kind in types.items() if kind == "str"]
+def _read(file: Path, dtypes: dict[str, str], data: DataSettings) -> pd.DataFrame:
+    """Read a table that the tracker wrote, with the types of the training."""
+    text = [name for name, dtype in dtypes.items() if dtype == "str"]
     rows = read_table(str(file), data.missing_values, text).rows
-    # A gap that only the test table has makes a whole-number column one of floats.
-    fitting = {
-        name: "float64" if kind == "int64" and rows[name].isna().any() else kind
-        for name, kind in types.items()
+    # Missing values that only the test table has turn a column of integers into floats.
+    actual = {
+        name: "float64" if dtype == "int64" and rows[name].isna().any() else dtype
+        for name, dtype in dtypes.items()
     }
-    return rows[[*types, data.label]].astype(fitting)
+    return rows[[*dtypes, data.label]].astype(actual)

@@ -1,7 +1,8 @@
-"""What the results of a training depend on, as one digest."""
+"""The fingerprint of a training: one digest of everything that its results depend on."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from contract.paths import PROJECT_ROOT
@@ -10,39 +11,71 @@ from training.data.dataset import Dataset, Split
 from training.runs.model_writer import pinned_requirements
 from training.search.grid import FamilyGrid
 
-CODE = ("contract", "training")
-"""The rooms whose code takes part in the results."""
+SETTINGS: Mapping[str, frozenset[str]] = {
+    "data": frozenset(
+        {
+            *("label", "id", "drop", "missing_values", "categorical", "missing_as_category"),
+            *("validation_fraction", "seed"),
+        }
+    ),
+    "features": frozenset({"n_neighbors", "max_donors"}),
+    "training": frozenset({"metric"}),
+}
+"""The settings that affect results.
+
+Tables are covered by their content, families and grids by their combinations. Where runs are
+tracked, released and served affects no result.
+"""
+CODE = (
+    "training/data",
+    "training/families",
+    "training/metrics.py",
+    "training/params.py",
+    "training/runs/model_writer.py",
+    "training/runs/skops_file.py",
+    "training/search/grid.py",
+    "training/train.py",
+)
+"""The modules that compute results: features, fits, metrics, the winner, and the model's files."""
 
 
 def fingerprint(
-    settings: Settings, grids: list[FamilyGrid], split: Split, test: Dataset | None
+    settings: Settings, grids: list[FamilyGrid], data_split: Split, test: Dataset | None
 ) -> str:
-    """Return a digest that two trainings share where nothing lets their results differ.
+    """Return a digest that two trainings share if nothing makes their results differ.
 
-    It covers the data, the settings without where and under which name it is tracked, the code, and
-    the versions of the libraries that compute.
+    It covers the data, the settings and the code that affect results, the combinations, and the
+    versions of the libraries that compute.
     """
-    chosen = settings.model_dump(
-        mode="json", exclude={"tracking": True, "training": {"experiment"}}
-    )
-    versions = {name for grid in grids for name in pinned_requirements(grid.family.requirements)}
-    facts = {
-        "data": split.digest,
+    requirements = {
+        name for grid in grids for name in pinned_requirements(grid.family.requirements)
+    }
+    parts = {
+        "data": data_split.digest,
         "test": test.digest if test else None,
-        "settings": chosen,
+        "settings": settings.model_dump(
+            mode="json", include={section: set(keys) for section, keys in SETTINGS.items()}
+        ),
         "combinations": {
             grid.name: [dict(params) for params in grid.combinations] for grid in grids
         },
-        "code": _digest_of_code(),
-        "versions": sorted(versions),
+        "code": code_digest(PROJECT_ROOT),
+        "requirements": sorted(requirements),
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _digest_of_code() -> str:
+def code_digest(root: Path) -> str:
+    """Return a digest of the code that computes.
+
+    Args:
+        root: The folder that the packages are in.
+    """
     digest = hashlib.sha256()
-    for room in CODE:
-        for file in sorted((PROJECT_ROOT / room).rglob("*.py"), key=Path.as_posix):
-            digest.update(file.relative_to(PROJECT_ROOT).as_posix().encode() + b"\0")
+    for name in CODE:
+        place = root / name
+        files = sorted(place.rglob("*.py"), key=Path.as_posix) if place.is_dir() else [place]
+        for file in files:
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0")
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

@@ -1,10 +1,12 @@
-"""The tracking store: MLflow's client, opened, with its errors made ours."""
+"""The MLflow client: one experiment of a tracking store, with errors in one line."""
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import requests
 from mlflow import MlflowClient, MlflowException
@@ -17,101 +19,144 @@ from sqlalchemy.exc import SQLAlchemyError
 from contract.errors import TrackingError
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings
+from training.runs.call_thread import CallThread
 
+T = TypeVar("T")
 MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError, ImportError)
-"""What a store fails with; the last where it is a database whose driver isn't installed."""
-PAGE = 1000
-LOCKED_SECONDS = 20
-"""How long MLflow waits for a locked sqlite file, once it is open."""
+"""What a store fails with; ImportError if the driver of its database isn't installed."""
+PAGE_SIZE = 1000
+SQLITE_TIMEOUT_SECONDS = 20
+"""How long MLflow waits for a locked SQLite file, once it is open."""
 
 
 class TrackingClient:
-    """A tracking store with one experiment open.
+    """A client of a tracking store, with one experiment.
 
-    What goes wrong with it inside `errors()` is a TrackingError; its own errors don't leave here.
+    Errors of the store are raised as a TrackingError inside `errors()`; its own exceptions don't
+    leave this class. All calls run in a thread of their own (`CallThread`).
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Open the store and the experiment, which is made where it is not there.
+        """Connect to the store, and create the experiment if it doesn't exist.
 
         Raises:
-            TrackingError: No store answers at the URI within seconds, or it refuses.
+            TrackingError: No store responds at the URI within seconds, or it refuses.
         """
         self.uri = settings.tracking_uri
         self._settings = settings
+        self._calls = CallThread()
+        self._active_run_id = ""
         with self.errors():
-            _make_folder(self.uri)
-            self.client = MlflowClient(tracking_uri=_patient(self.uri))
+            _create_parent_folder(self.uri)
+            uri = _with_sqlite_timeout(self.uri)
+            client = self.call(lambda: MlflowClient(tracking_uri=uri))
+            self.client: Any = _ThreadedClient(client, self._calls)
             with short_timeouts():
                 self.client.search_experiments(max_results=1)
-            self.experiment = self._open_experiment(settings.tracking.run_id)
-            self._tags = resolve_tags() | _commit()
+            self.experiment = self._get_or_create_experiment(settings.tracking.run_id)
+            self._tags = resolve_tags() | _git_commit_tag()
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run a function that uses the store in the thread of the store's calls."""
+        return self._calls.call(function)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn what MLflow and its database raise into a TrackingError of one line."""
+        """Raise what MLflow and its database raise as a TrackingError of one line."""
         try:
             yield
         except MLFLOW_ERRORS as error:
-            name = self._settings.masked_tracking_uri  # without the password that the URI may hold
+            name = self._settings.masked_tracking_uri  # without the password that it may contain
             reason = _reason(error).replace(self._settings.tracking.uri, name)
             raise TrackingError(f"tracking at {name}: {reason}") from error
 
-    def create_run(self, name: str, tags: Mapping[str, str], began: float | None = None) -> str:
-        """Begin a run and return its id.
+    def create_run(
+        self, name: str, tags: Mapping[str, str], started_at: float | None = None
+    ) -> str:
+        """Create a run and return its id.
 
         Args:
-            name: What a person reads.
-            tags: In addition to what MLflow says of the user, the source and the commit.
-            began: When, in seconds since 1970; now by default.
+            name: The run's name.
+            tags: In addition to MLflow's tags for the user, the source and the commit.
+            started_at: In seconds since 1970; now by default.
         """
-        milliseconds = None if began is None else int(began * 1000)
+        milliseconds = None if started_at is None else int(started_at * 1000)
         everything = {**self._tags, **tags}
+        experiment_id = self.experiment.experiment_id
         with self.errors():
-            number = self.experiment.experiment_id
-            return str(self.client.create_run(number, milliseconds, everything, name).info.run_id)
+            run = self.client.create_run(experiment_id, milliseconds, everything, name)
+            return str(run.info.run_id)
+
+    def create_active_run(self, name: str, tags: Mapping[str, str]) -> str:
+        """Create the run that `terminate_on_failure` terminates; return its id."""
+        everything = {**self._tags, **tags}
+
+        def create() -> str:
+            # In one call: an interrupt can't separate the run from the record of it.
+            client, experiment_id = self.client.wrapped, self.experiment.experiment_id
+            run_id = str(client.create_run(experiment_id, None, everything, name).info.run_id)
+            self._active_run_id = run_id
+            return run_id
+
+        with self.errors():
+            return self.call(create)
+
+    def resume_run(self, run_id: str) -> None:
+        """Set a run RUNNING again, as the one that `terminate_on_failure` terminates."""
+
+        def resume() -> None:
+            self.client.wrapped.update_run(run_id, "RUNNING")
+            self._active_run_id = run_id
+
+        with self.errors():
+            self.call(resume)
+
+    def finish_active_run(self) -> None:
+        """Set the active run FINISHED."""
+        with self.errors():
+            self._terminate_active_run("FINISHED")
 
     @contextmanager
-    def terminating(self, run_id: str) -> Iterator[None]:
-        """End a run on leaving: FINISHED, KILLED after an interrupt, else FAILED.
+    def terminate_on_failure(self) -> Iterator[None]:
+        """On an exception, set the active run and its running children FAILED.
 
-        Runs below it that began and didn't end are marked as KILLED then.
+        After an interrupt they are KILLED.
         """
         try:
             yield
         except BaseException as error:
-            # The store may be what failed: it is asked briefly, and the first error counts.
+            status = "FAILED" if isinstance(error, Exception) else "KILLED"
+            # The store may be what failed: its timeouts are short, and the first error is raised.
             with suppress(*MLFLOW_ERRORS), short_timeouts():
-                status = "FAILED" if isinstance(error, Exception) else "KILLED"
-                self.terminate_children(run_id, status)
-                self.client.set_terminated(run_id, status)
+                self._calls.recover()
+                if self._active_run_id:
+                    self.terminate_children(self._active_run_id, status)
+                    self._terminate_active_run(status)
             raise
-        with self.errors():
-            self.client.set_terminated(run_id)
 
     def terminate_children(self, run_id: str, status: str) -> None:
-        """Mark the runs below a run that began and didn't end, and the models of theirs."""
-        for run in self.below(run_id, "RUNNING"):
+        """Set the running children of a run to a status, and their models FAILED."""
+        for run in self.child_runs(run_id, "RUNNING"):
             for model in self.client.search_logged_models(
                 [self.experiment.experiment_id], f"source_run_id = '{run.info.run_id}'"
             ):
                 self.client.finalize_logged_model(model.model_id, "FAILED")
             self.client.set_terminated(run.info.run_id, status)
 
-    def below(self, run_id: str, status: str) -> Sequence[Run]:
-        """Return the runs below a run that have this status."""
+    def child_runs(self, run_id: str, status: str) -> Sequence[Run]:
+        """Return the child runs of a run that have a status."""
         parent = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'"
-        return self.search(f"{parent} and attributes.status = '{status}'")
+        return self.search_runs(f"{parent} and attributes.status = '{status}'")
 
-    def search(self, query: str) -> Sequence[Run]:
-        """Return all runs that match, the latest first."""
+    def search_runs(self, query: str) -> Sequence[Run]:
+        """Return all runs of the experiment that match a filter, the latest first."""
         found: list[Run] = []
         token = None
         while True:
             page = self.client.search_runs(
                 [self.experiment.experiment_id],
                 query,
-                max_results=PAGE,
+                max_results=PAGE_SIZE,
                 order_by=["attributes.start_time DESC"],
                 page_token=token,
             )
@@ -120,14 +165,14 @@ class TrackingClient:
             if not token:
                 return found
 
-    def log(
+    def log_batch(
         self,
         run_id: str,
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Record figures, parameters and tags in one request."""
+        """Log metrics, parameters and tags in one request."""
         now = int(time.time() * 1000)
         self.client.log_batch(
             run_id,
@@ -136,71 +181,56 @@ class TrackingClient:
             [RunTag(name, value) for name, value in (tags or {}).items()],
         )
 
-    def _open_experiment(self, run_id: str) -> Experiment:
+    def _terminate_active_run(self, status: str) -> None:
+        def terminate() -> None:
+            self.client.wrapped.set_terminated(self._active_run_id, status)
+            self._active_run_id = ""
+
+        self.call(terminate)
+
+    def _get_or_create_experiment(self, run_id: str) -> Experiment:
         if run_id:
             return self.client.get_experiment(self.client.get_run(run_id).info.experiment_id)
         name = self._settings.training.experiment
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
-            place = self._settings.artifact_root if self.uri.startswith("sqlite:") else None
-            return self.client.get_experiment(self._create_experiment(name, place))
+            is_local = self.uri.startswith("sqlite:")
+            artifact_root = self._settings.artifact_root if is_local else None
+            return self.client.get_experiment(self._create_experiment(name, artifact_root))
         if experiment.lifecycle_stage != "active":
-            raise TrackingError(f"experiment {name!r} was deleted: restore it, or name another")
+            raise TrackingError(f"experiment {name!r} was deleted: restore it, or set another name")
         return experiment
 
-    def _create_experiment(self, name: str, place: str | None) -> str:
+    def _create_experiment(self, name: str, artifact_root: str | None) -> str:
         try:
-            return str(self.client.create_experiment(name, place))
+            return str(self.client.create_experiment(name, artifact_root))
         except MlflowException:
-            # Another training may have made it in the meantime.
+            # Another training may have created it in the meantime.
             experiment = self.client.get_experiment_by_name(name)
             if experiment is None:
                 raise
             return str(experiment.experiment_id)
 
 
-def _reason(error: BaseException) -> str:
-    """Say in one line what a store failed with.
+class _ThreadedClient:
+    """An MlflowClient whose methods run in a CallThread."""
 
-    An interrupt that a library answered with an error of its own is raised instead.
-    """
-    chain = [error]
-    while (behind := chain[-1].__context__) is not None:
-        chain.append(behind)
-    for one in chain:
-        if not isinstance(one, Exception):
-            raise one
-    if any(isinstance(one, requests.ConnectionError | requests.Timeout) for one in chain):
-        # Its own text has several errors inside each other, of which the innermost says it all.
-        return f"no answer: {getattr(chain[-1], 'strerror', None) or chain[-1]}"
-    lines = str(getattr(error, "message", error)).strip().splitlines()
-    return lines[0] if lines else repr(error)
+    def __init__(self, wrapped: MlflowClient, calls: CallThread) -> None:
+        self.wrapped = wrapped
+        self._calls = calls
 
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self.wrapped, name)
 
-def _commit() -> dict[str, str]:
-    # MLflow asks for the commit of whatever script was started; the code that trains is here.
-    commit = get_git_commit(str(PROJECT_ROOT))
-    return {MLFLOW_GIT_COMMIT: commit} if commit else {}
+        def call(*arguments: object, **options: object) -> object:
+            return self._calls.call(partial(method, *arguments, **options))
 
-
-def _make_folder(uri: str) -> None:
-    scheme, _, path = uri.partition(":///")
-    if uri == "sqlite://" or path.endswith(":memory:"):
-        raise TrackingError("tracking.uri: a store in memory would be lost with the process")
-    if scheme == "sqlite":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-
-
-def _patient(uri: str) -> str:
-    """Return a URI by which a locked sqlite file is waited for at opening too, as later on."""
-    if not uri.startswith("sqlite:"):
-        return uri
-    return f"{uri}{'&' if '?' in uri else '?'}timeout={LOCKED_SECONDS}"
+        return call
 
 
 @contextmanager
 def short_timeouts() -> Iterator[None]:
-    """Ask a server twice, ten seconds each at most: MLflow's own patience is many minutes."""
+    """Try a request twice, ten seconds each at most: MLflow's defaults take many minutes."""
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     before = {name: os.environ.get(name) for name in limits}
     os.environ.update(limits)
@@ -212,3 +242,42 @@ def short_timeouts() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _reason(error: BaseException) -> str:
+    """Return in one line why a store failed.
+
+    An interrupt for which a library has raised an error of its own is raised instead.
+    """
+    chain = [error]
+    while (cause := chain[-1].__context__) is not None:
+        chain.append(cause)
+    for one in chain:
+        if not isinstance(one, Exception):
+            raise one
+    if any(isinstance(one, requests.ConnectionError | requests.Timeout) for one in chain):
+        # Its own text nests several errors, of which the innermost names the reason.
+        return f"no response: {getattr(chain[-1], 'strerror', None) or chain[-1]}"
+    lines = str(getattr(error, "message", error)).strip().splitlines()
+    return lines[0] if lines else repr(error)
+
+
+def _git_commit_tag() -> dict[str, str]:
+    # MLflow reads the commit of the script that was started; the code that trains is here.
+    commit = get_git_commit(str(PROJECT_ROOT))
+    return {MLFLOW_GIT_COMMIT: commit} if commit else {}
+
+
+def _create_parent_folder(uri: str) -> None:
+    scheme, _, path = uri.partition(":///")
+    if uri == "sqlite://" or path.endswith(":memory:"):
+        raise TrackingError("tracking.uri: an in-memory store would be lost with the process")
+    if scheme == "sqlite":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _with_sqlite_timeout(uri: str) -> str:
+    """Return a URI that makes opening a locked SQLite file wait as long as later calls do."""
+    if not uri.startswith("sqlite:"):
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}timeout={SQLITE_TIMEOUT_SECONDS}"

@@ -1,4 +1,4 @@
-"""Who may write to a training's runs: one process at a time, and none that is gone."""
+"""The lock of a training's run: one process at a time writes to it; a dead one never blocks it."""
 
 import fcntl
 import os
@@ -10,74 +10,78 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Self
 
-HEARTBEAT_TAG = "training.alive"
-"""On a training's run: the machine that it is on, and when it last said that it lives there."""
+from training.runs.tags import HEARTBEAT_TAG
+
 HEARTBEAT_SECONDS = 60
 HEARTBEAT_TIMEOUT_SECONDS = 300
-"""A process on another machine that was silent for so long counts as gone."""
+"""A process on another machine without a heartbeat for this long counts as dead."""
 
 
 class RunLock:
-    """A training's run, claimed for this process by a lock on a file; in a `with`, until its end.
+    """A lock of a training's run, and a context manager that releases it on exit.
 
-    The lock ends with the process, however that ends, so on one machine the next one knows at
-    once. To other machines the process says every minute that it lives.
+    It is a lock on a file, which the operating system releases however the process ends; so on one
+    machine the next process gets it at once. For other machines the run has a heartbeat tag.
     """
 
     def __init__(self, file: Path, handle: int | None) -> None:
         self._file, self._handle = file, handle
-        self._over = Event()
+        self._released = Event()
 
     @classmethod
-    def take(cls, folder: Path, run_id: str, running: bool, tags: Mapping[str, str]) -> Self | None:
-        """Claim a run; return None where a process that lives has it.
+    def acquire(
+        cls, folder: Path, run_id: str, running: bool, tags: Mapping[str, str]
+    ) -> Self | None:
+        """Acquire the lock of a run; return None if a live process holds it.
 
         Args:
-            folder: Where this machine's locks are.
+            folder: This machine's lock files.
             run_id: The training's run.
-            running: Whether the run says of itself that it goes on.
+            running: Whether the run's status is RUNNING.
             tags: The run's tags.
         """
         file = folder / run_id
-        was_here = file.exists()
+        existed = file.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError:  # a folder that can't be written: there is only what the tags say
-            return None if running and _may_live(tags, False) else cls(file, None)
+        except OSError:  # the folder can't be written: only the tags are left
+            return None if running and _may_be_alive(tags, False) else cls(file, None)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = os.fstat(handle).st_ino == file.stat().st_ino  # not one that was just given up
+            # The file must not be one that was just released, and so deleted.
+            held = os.fstat(handle).st_ino == file.stat().st_ino
         except OSError:
             held = False
-        claim = cls(file, handle)
-        if held and not (running and _may_live(tags, was_here)):
-            return claim
+        lock = cls(file, handle)
+        if held and not (running and _may_be_alive(tags, existed)):
+            return lock
         if held:
-            claim.release_lock()
+            lock.release()
         else:
             os.close(handle)
         return None
 
-    def keep(self, beat: Callable[[], None]) -> None:
-        """Call `beat` every minute from now on, in a thread; what it raises is passed over."""
+    def start_heartbeat(self, send: Callable[[], None]) -> None:
+        """Call `send` every minute from now on, in a thread; its exceptions are ignored."""
 
-        def go_on() -> None:
-            while not self._over.wait(HEARTBEAT_SECONDS):
-                with suppress(Exception):  # the store may be away: whoever needs it will say so
-                    beat()
+        def run() -> None:
+            while not self._released.wait(HEARTBEAT_SECONDS):
+                with suppress(Exception):  # an unreachable store is reported by the next log call
+                    send()
 
-        Thread(target=go_on, daemon=True).start()
+        Thread(target=run, daemon=True).start()
 
-    def release_lock(self, ended: bool = True) -> None:
-        """Let others have it.
+    def release(self, terminated: bool = True) -> None:
+        """Release the lock.
 
         Args:
-            ended: Whether the run says itself that it ended. Else the file stays, and says so.
+            terminated: Whether the run's status says that it ended. If not, the file stays: it
+                tells the next process that the run was on this machine.
         """
-        self._over.set()
+        self._released.set()
         if self._handle is not None:
-            if ended:
+            if terminated:
                 with suppress(OSError):
                     self._file.unlink()
             os.close(self._handle)
@@ -87,17 +91,32 @@ class RunLock:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.release_lock(ended=kind is None)
+        self.release(terminated=kind is None)
+
+
+def is_locked(folder: Path, run_id: str) -> bool:
+    """Return whether a process of this machine holds the lock of a run."""
+    try:
+        handle = os.open(folder / run_id, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def heartbeat() -> str:
-    """Return what ALIVE_TAG is at this moment: the machine, and seconds since 1970."""
+    """Return the current value of HEARTBEAT_TAG: the machine, and seconds since 1970."""
     return f"{platform.node()} {int(time.time())}"
 
 
-def _may_live(tags: Mapping[str, str], locked_here: bool) -> bool:
-    """Tell whether the process that a run is tagged with may be there, though no lock says so."""
+def _may_be_alive(tags: Mapping[str, str], was_locked_here: bool) -> bool:
+    """Return whether the process of a run's heartbeat may be alive, though no lock is held."""
     machine, _, seconds = tags.get(HEARTBEAT_TAG, "").rpartition(" ")
-    if locked_here and machine == platform.node():
+    if was_locked_here and machine == platform.node():
         return False
     return seconds.isdigit() and time.time() - int(seconds) < HEARTBEAT_TIMEOUT_SECONDS

@@ -1,16 +1,15 @@
-"""The record in MLflow: one parent run a training, one child run a combination.
+"""Tracking a training in MLflow: one parent run per training, one child run per combination.
 
-A training that was cut off is found again by its fingerprint, and goes on in the same parent run.
+An interrupted training is found by its fingerprint, and resumed in the same parent run.
 """
 
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,18 +38,31 @@ from training.data.dataset import Dataset, Split
 from training.metrics import METRICS, Metrics
 from training.runs.mlflow_client import MLFLOW_ERRORS, TrackingClient, short_timeouts
 from training.runs.model_writer import ModelWriter, infer_schema
-from training.runs.run_lock import HEARTBEAT_TAG, RunLock, heartbeat
+from training.runs.run_lock import RunLock, heartbeat
+from training.runs.scratch import scratch_folder
+from training.runs.tags import (
+    DATA_DIGEST_TAG,
+    FINGERPRINT_TAG,
+    HEARTBEAT_TAG,
+    TEST_DIGEST_TAG,
+    WINNER_RUN_ID_TAG,
+    WINNER_TAG,
+)
 from training.search.grid import EvaluatedPipeline
 
-MODEL = "model"
-"""The models' name in their runs: `runs:/<id>/model`."""
-CODE = ("contract", "training", "scripts", "pyproject.toml", "requirements/train.txt")
-FINGERPRINT_TAG = "training.fingerprint"
+MODEL_NAME = "model"
+"""The name of the models in their runs: `runs:/<id>/model`."""
+PARENT_RUN_NAME = "grid-search"
+LEADERBOARD_FILE = "leaderboard.json"
+LOGGED_CODE = (
+    *("contract", "training", "endpoints", "scripts"),
+    *("pyproject.toml", "requirements/train.txt"),
+)
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A combination that is recorded, with its model."""
+    """A tracked combination with its model."""
 
     run_id: str
     metrics: Metrics
@@ -59,207 +71,221 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class PreviousTraining:
-    """A training on the same data, code and settings, as far as it is recorded."""
+    """A training with the same fingerprint, as far as it is tracked."""
 
     run_id: str
     tracked: Mapping[str, TrackedRun] = field(repr=False)
-    """What was finished, by the combinations' names."""
+    """The finished combinations, by name."""
     finished: bool
-    """Whether it came to its end; else it is claimed, to go on in it."""
+    """Whether its run is FINISHED; if not, its lock is held, to resume it."""
     test: Metrics
-    """The winner's score on the test rows; empty where it has none."""
-    claim: RunLock | None = None
+    """The winner's metrics on the test rows; empty if it has none."""
+    lock: RunLock | None = None
 
 
 class Tracker:
-    """One training's entries in the tracking store."""
+    """The runs of one training."""
 
     def __init__(self, settings: Settings, fingerprint: str) -> None:
-        """Open the store.
+        """Connect to the tracking store.
 
         Args:
-            settings: Of the training.
-            fingerprint: What tells whether another training would come to the same results.
+            settings: The training's settings.
+            fingerprint: Identifies trainings with the same results.
 
         Raises:
-            TrackingError: No store answers at the URI within seconds, or it refuses.
+            TrackingError: No store responds at the URI within seconds, or it refuses.
         """
-        self._store = TrackingClient(settings)
+        self._client = TrackingClient(settings)
         self._settings = settings
         self._fingerprint = fingerprint
         self._locks = settings.root / ".local" / "running"
 
     @property
     def uri(self) -> str:
-        """The store's URI."""
-        return self._store.uri
+        """The tracking URI."""
+        return self._client.uri
 
     @property
     def experiment(self) -> str:
         """The experiment's name."""
-        return str(self._store.experiment.name)
+        return str(self._client.experiment.name)
 
     def find(self, total: int) -> PreviousTraining | None:
-        """Find a training with this fingerprint, of as many combinations.
+        """Return a previous training with this fingerprint and number of combinations.
 
-        One that is finished and complete comes first; else the latest one that no process is
-        training in. Where `tracking.run_id` names the run to train in, only that one counts.
+        A finished and complete one is preferred; else the latest one that no process is training
+        in. If `tracking.run_id` names the run to train in, only that one is considered.
         """
-        with self._store.errors():
+        with self._client.errors():
             if own := self._settings.tracking.run_id:
-                runs = [self._store.client.get_run(own)]
+                runs = [self._client.client.get_run(own)]
             else:
-                runs = list(self._store.search(f"tags.`{FINGERPRINT_TAG}` = '{self._fingerprint}'"))
+                query = f"tags.`{FINGERPRINT_TAG}` = '{self._fingerprint}'"
+                runs = list(self._client.search_runs(query))
             same = [r for r in runs if r.data.tags.get(FINGERPRINT_TAG) == self._fingerprint]
-            candidates = [self._read(run) for run in same if run.info.status == "FINISHED"]
-            for previous in candidates:
-                if len(previous.tracked) == total:
-                    return previous
+            finished = [self._load_training(r) for r in same if r.info.status == "FINISHED"]
+            for training in finished:
+                if len(training.tracked) == total:
+                    return training
             for run in same:
-                if claim := self._claim(run):
-                    return self._read(run, claim)
+                if lock := self._acquire_lock(run):
+                    return self._load_training(run, lock)
         return None
 
     @contextmanager
-    def parent(
-        self, split: Split, test: Dataset | None, previous: PreviousTraining | None
+    def parent_run(
+        self, data_split: Split, test: Dataset | None, previous: PreviousTraining | None
     ) -> Iterator[str]:
-        """Enter the run that holds the combinations' runs and what they share; yield its id.
+        """Start or resume the parent run, and log what the combinations share; yield its id.
 
-        It ends as FINISHED, as KILLED where the training was interrupted, else as FAILED.
+        On exit it is FINISHED, after an interrupt KILLED, and after another exception FAILED.
 
         Args:
-            split: The rows that are trained on and compared on.
-            test: The rows that the winner is scored on.
+            data_split: The training and validation rows.
+            test: The test rows.
             previous: The training to resume; None starts a new one.
         """
-        run_id, claim = self._begin(previous)
-        with claim, self._store.terminating(run_id), tempfile.TemporaryDirectory() as scratch:
-            self._inputs = _dataset_inputs(split)
-            self._models = ModelWriter(split, Path(scratch))
-            with self._store.errors():
-                self._store.terminate_children(run_id, "KILLED")
-                self._store.client.log_inputs(run_id, self._inputs)
-                self._log_files(run_id, split, test)
-            yield run_id
+        # The lock is released last: another process must not resume a run that is terminated here.
+        with ExitStack() as locked, self._client.terminate_on_failure():
+            run_id, lock = self._start(previous)
+            locked.enter_context(lock)
+            folder = self._settings.root / ".local" / "scratch"
+            with scratch_folder(folder, run_id, self._locks) as scratch:
+                self._scratch = scratch
+                self._inputs = _dataset_inputs(data_split)
+                self._models = ModelWriter(data_split, scratch / "models")
+                with self._client.errors():
+                    self._client.terminate_children(run_id, "KILLED")
+                    self._client.client.log_inputs(run_id, self._inputs)
+                    self._log_artifacts(run_id, data_split, test)
+                yield run_id
+            self._client.finish_active_run()
 
     def log_combination(self, evaluated: EvaluatedPipeline, parent_id: str) -> str:
-        """Record a combination with its model in a run of its own; return the run's id."""
-        began = time.time() - evaluated.fit_seconds
-        params = {"family": evaluated.grid.name, **evaluated.params}
-        below = {MLFLOW_PARENT_RUN_ID: parent_id}
-        run_id = self._store.create_run(evaluated.name, below, began)
-        with self._store.terminating(run_id):
-            with self._store.errors():
-                figures = {**evaluated.metrics, "fit_seconds": evaluated.fit_seconds}
-                self._store.log(run_id, figures, params)
-                self._store.client.log_inputs(run_id, self._inputs)
+        """Log a combination with its model in a child run; return the run's id."""
+        started_at = time.time() - evaluated.fit_seconds
+        params = {"family": evaluated.family, **evaluated.params}
+        run_id = self._client.create_run(
+            evaluated.name, {MLFLOW_PARENT_RUN_ID: parent_id}, started_at
+        )
+        metrics = {**evaluated.metrics, "fit_seconds": evaluated.fit_seconds}
+        with self._client.errors():
+            self._client.log_batch(run_id, metrics, params)
+            self._client.client.log_inputs(run_id, self._inputs)
             self._log_model(run_id, evaluated, {key: str(value) for key, value in params.items()})
+            self._client.client.set_terminated(run_id)
         return run_id
 
     def log_result(
         self, parent_id: str, leaderboard: pd.DataFrame, winner_id: str, test: Mapping[str, float]
     ) -> None:
-        """Record the leaderboard, the winner and its score on the test rows ({} where none are)."""
+        """Log the leaderboard, the winner, and its metrics on the test rows ({} if none)."""
         best = leaderboard.iloc[0]
-        scores = {f"test_{name}": value for name, value in test.items()}
-        name = "leaderboard.json"
-        # What `log_table` writes, which would append to a table that is there.
-        table = json.dumps([{"path": name, "type": "table"}])
-        tags = {"winner": winner_id, MLFLOW_LOGGED_ARTIFACTS: table}
-        with self._store.errors():
-            # A server that died after it had made a run, and before it said so, was asked again.
-            self._store.terminate_children(parent_id, "KILLED")
+        test_metrics = {f"test_{name}": value for name, value in test.items()}
+        # What `log_table` logs, which would append to a table that exists.
+        table = json.dumps([{"path": LEADERBOARD_FILE, "type": "table"}])
+        tags = {WINNER_RUN_ID_TAG: winner_id, MLFLOW_LOGGED_ARTIFACTS: table}
+        with self._client.errors():
+            # A server that died after creating a run, and before responding, got a second request.
+            self._client.terminate_children(parent_id, "KILLED")
             text = leaderboard.to_json(orient="split", index=False, double_precision=15)
-            self._store.client.log_text(parent_id, text, name)
-            self._store.log(winner_id, scores, tags={"winner": "true"})
-            self._store.log(parent_id, {n: best[n] for n in METRICS} | scores, tags=tags)
+            self._client.client.log_text(parent_id, text, LEADERBOARD_FILE)
+            self._client.log_batch(winner_id, test_metrics, tags={WINNER_TAG: "true"})
+            metrics = {name: best[name] for name in METRICS} | test_metrics
+            self._client.log_batch(parent_id, metrics, tags=tags)
 
-    def load(self, run_id: str) -> Pipeline:
-        """Return the pipeline that a combination's run has recorded."""
-        with self._store.errors(), tempfile.TemporaryDirectory() as scratch:
-            (output,) = self._store.client.get_run(run_id).outputs.model_outputs
-            place = self._store.client.get_logged_model(output.model_id).artifact_location
-            folder = mlflow.artifacts.download_artifacts(
-                artifact_uri=place, dst_path=scratch, tracking_uri=self.uri
+    def load_pipeline(self, run_id: str) -> Pipeline:
+        """Load the pipeline of a tracked combination."""
+        client = self._client.client
+        with self._client.errors():
+            (output,) = client.get_run(run_id).outputs.model_outputs
+            uri = client.get_logged_model(output.model_id).artifact_location
+            folder = self._client.call(
+                lambda: mlflow.artifacts.download_artifacts(
+                    artifact_uri=uri, dst_path=str(self._scratch / "winner"), tracking_uri=self.uri
+                )
             )
             return mlflow.sklearn.load_model(folder)
 
-    def _read(self, run: Run, claim: RunLock | None = None) -> PreviousTraining:
+    def _load_training(self, run: Run, lock: RunLock | None = None) -> PreviousTraining:
         run_id = run.info.run_id
-        done = {
+        tracked = {
             one.info.run_name: TrackedRun(
                 one.info.run_id,
                 {str(name): one.data.metrics[name] for name in METRICS},
                 one.data.metrics["fit_seconds"],
             )
-            for one in self._store.below(run_id, "FINISHED")
+            for one in self._client.child_runs(run_id, "FINISHED")
         }
-        scores = {
+        test = {
             str(name): run.data.metrics[f"test_{name}"]
             for name in METRICS
             if f"test_{name}" in run.data.metrics
         }
-        return PreviousTraining(run_id, done, run.info.status == "FINISHED", scores, claim)
+        return PreviousTraining(run_id, tracked, run.info.status == "FINISHED", test, lock)
 
-    def _claim(self, run: Run) -> RunLock | None:
+    def _acquire_lock(self, run: Run) -> RunLock | None:
         running = run.info.status == "RUNNING"
-        return RunLock.take(self._locks, run.info.run_id, running, run.data.tags)
+        return RunLock.acquire(self._locks, run.info.run_id, running, run.data.tags)
 
-    def _begin(self, previous: PreviousTraining | None) -> tuple[str, RunLock]:
-        """Return the run to train in, marked as going on and claimed."""
+    def _start(self, previous: PreviousTraining | None) -> tuple[str, RunLock]:
+        """Return the run to train in, which is RUNNING, and its lock."""
         tags = {FINGERPRINT_TAG: self._fingerprint, HEARTBEAT_TAG: heartbeat()}
-        with self._store.errors():
+        with self._client.errors():
             run_id = previous.run_id if previous else self._settings.tracking.run_id
-            claim = previous.claim if previous else None
+            lock = previous.lock if previous else None
             if not run_id:
-                run_id = self._store.create_run("grid", tags)
-                claim = RunLock.take(self._locks, run_id, running=False, tags={})
-            elif not claim:
-                claim = self._claim(self._store.client.get_run(run_id))
-            if not claim:
+                run_id = self._client.create_active_run(PARENT_RUN_NAME, tags)
+                lock = RunLock.acquire(self._locks, run_id, running=False, tags={})
+            elif not lock:
+                lock = self._acquire_lock(self._client.client.get_run(run_id))
+            if not lock:
                 raise TrackingError(f"another process is training in run {run_id}")
-            self._store.client.update_run(run_id, "RUNNING")
-            self._store.log(run_id, tags=tags)
-        claim.keep(lambda: self._store.client.set_tag(run_id, HEARTBEAT_TAG, heartbeat()))
-        return run_id, claim
+            self._client.resume_run(run_id)
+            self._client.log_batch(run_id, tags=tags)
+        lock.start_heartbeat(
+            lambda: self._client.client.set_tag(run_id, HEARTBEAT_TAG, heartbeat())
+        )
+        return run_id, lock
 
     def _log_model(self, run_id: str, evaluated: EvaluatedPipeline, params: dict[str, str]) -> None:
-        with self._store.errors():
-            client = self._store.client
-            number = self._store.experiment.experiment_id
-            model = client.create_logged_model(number, MODEL, run_id, params=params)
-            try:
-                folder = self._models.write(evaluated.pipeline, evaluated.grid.family, model)
-                client.log_model_artifacts(model.model_id, str(folder))
-                client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-            except BaseException:
-                with suppress(*MLFLOW_ERRORS), short_timeouts():
-                    client.finalize_logged_model(model.model_id, "FAILED")
-                raise
-            client.finalize_logged_model(model.model_id, "READY")
+        client = self._client.client
+        experiment_id = self._client.experiment.experiment_id
+        model = client.create_logged_model(experiment_id, MODEL_NAME, run_id, params=params)
+        try:
+            folder = self._models.write(evaluated.pipeline, evaluated.grid.family, model)
+            client.log_model_artifacts(model.model_id, str(folder))
+            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        except Exception:  # after an interrupt, `terminate_on_failure` does the same
+            with suppress(*MLFLOW_ERRORS), short_timeouts():
+                client.finalize_logged_model(model.model_id, "FAILED")
+            raise
+        client.finalize_logged_model(model.model_id, "READY")
 
-    def _log_files(self, run_id: str, split: Split, test: Dataset | None) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            tables = {"train": split.train, "val": split.val} | ({"test": test} if test else {})
-            for name, dataset in tables.items():
-                # By a text that means nothing else: another one might be a category's name.
-                gap = next(iter(self._settings.data.missing_values), "")
-                dataset.table().to_csv(folder / f"{name}.csv", index=False, na_rep=gap)
-            # Without the store's address: it is no part of the training, and may hold a password.
-            shown = self._settings.model_dump_json(indent=2, exclude={"tracking"})
-            (folder / "settings.json").write_text(shown)
-            for part in CODE:
-                _copy(PROJECT_ROOT / part, folder / "code" / part)
-            self._store.client.log_artifacts(run_id, str(folder))
-        digests = {"data.digest": split.digest} | (
-            {"data.test_digest": test.digest} if test else {}
+    def _log_artifacts(self, run_id: str, data_split: Split, test: Dataset | None) -> None:
+        """Log the tables, the settings and the code."""
+        folder = self._scratch / "artifacts"
+        folder.mkdir()
+        tables = {"train": data_split.train, "val": data_split.val}
+        for name, dataset in (tables | ({"test": test} if test else {})).items():
+            # By a text that stands for nothing else: another one might be a category.
+            missing = next(iter(self._settings.data.missing_values), "")
+            dataset.to_frame().to_csv(folder / f"{name}.csv", index=False, na_rep=missing)
+        # Without the tracking URI: it is no part of the training, and may contain a password.
+        settings = self._settings.model_dump_json(indent=2, exclude={"tracking"})
+        (folder / "settings.json").write_text(settings)
+        for part in LOGGED_CODE:
+            _copy(PROJECT_ROOT / part, folder / "code" / part)
+        self._client.client.log_artifacts(run_id, str(folder))
+        shutil.rmtree(folder)
+        digests = {DATA_DIGEST_TAG: data_split.digest}
+        self._client.log_batch(
+            run_id, tags=digests | ({TEST_DIGEST_TAG: test.digest} if test else {})
         )
-        self._store.log(run_id, tags=digests)
 
 
-class _Rows(PandasDataset):  # type: ignore[misc]
+class _FastPandasDataset(PandasDataset):  # type: ignore[misc]
     """MLflow's dataset, without its slow look at each value for the schema and the digest."""
 
     def _compute_digest(self) -> str:
@@ -271,17 +297,19 @@ class _Rows(PandasDataset):  # type: ignore[misc]
         return infer_schema(self.df)
 
 
-def _dataset_inputs(split: Split) -> list[DatasetInput]:
-    with warnings.catch_warnings():  # that a path may be a local artifact's
+def _dataset_inputs(data_split: Split) -> list[DatasetInput]:
+    with warnings.catch_warnings():  # MLflow warns that a path may be a local artifact's
         warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-        source = resolve_dataset_source(split.source)
-    rows = {"training": ("train", split.train), "validation": ("val", split.val)}
+        source = resolve_dataset_source(data_split.source)
+    datasets = {"training": ("train", data_split.train), "validation": ("val", data_split.val)}
     return [
         DatasetInput(
-            DatasetEntity(**_Rows(part.table(), source, str(part.y.name), name).to_dict()),
+            DatasetEntity(
+                **_FastPandasDataset(one.to_frame(), source, str(one.y.name), name).to_dict()
+            ),
             [InputTag("mlflow.data.context", context)],
         )
-        for context, (name, part) in rows.items()
+        for context, (name, one) in datasets.items()
     ]
 
 

@@ -55,7 +55,7 @@ def test_a_hung_worker_process_is_reported_in_one_line_and_killed(
             train(long_grid, _Suspender(worker), worker)
 
     assert worker._process.returncode == -signal.SIGKILL
-    runs = TrackingClient(long_grid).search("")
+    runs = TrackingClient(long_grid).search_runs("")
     assert {run.info.run_name: run.info.status for run in runs}["grid"] == "FAILED"
 
 

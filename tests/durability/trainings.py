@@ -1,7 +1,10 @@
-"""What the tests of trainings that are cut off need: a small grid, its runs, and ways to go on."""
+"""Trainings to interrupt: a small grid, the runs that it leaves, and ways to resume it."""
 
 import json
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +26,22 @@ GRIDS: dict[str, dict[str, Any]] = {
         "subsample": [0.8],
     },
 }
-"""All three families, in each of which combinations share work."""
+"""All three families; in each of them combinations share work."""
 TOTAL = 10
 
-Board = list[tuple[str, dict[str, float]]]
+Leaderboard = list[tuple[str, dict[str, float]]]
 
 
-def board(result: Any) -> Board:
-    """The leaderboard of a training's JSON, without what differs from run to run."""
+def leaderboard_of(result: Any) -> Leaderboard:
+    """Return the leaderboard of a training's JSON, without what differs between trainings."""
     return [(entry["name"], dict(entry["metrics"])) for entry in result["leaderboard"]]
 
 
-def go_on(folder: Path, store: str = "") -> Any:
-    """Train in this process, or in another store by the command; the result as JSON."""
-    if not store:
+def resume(folder: Path, tracking_uri: str = "") -> Any:
+    """Train in this process, or by the command with a tracking URI; return the result as JSON."""
+    if not tracking_uri:
         return train_in_process(load_settings(folder / "settings.toml")).as_json()
-    done = run("scripts.train", "--json", folder=folder, MLFLOW_TRACKING_URI=store)
+    done = run("scripts.train", "--json", folder=folder, MLFLOW_TRACKING_URI=tracking_uri)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -47,8 +50,8 @@ def client_of(folder: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{folder}/.local/mlflow.db")
 
 
-def runs(folder: Path) -> tuple[list[Run], list[Run]]:
-    """Parents and children, the latest first."""
+def runs_of(folder: Path) -> tuple[list[Run], list[Run]]:
+    """Return parent runs and child runs, the latest first."""
     client = client_of(folder)
     experiment = client.get_experiment_by_name("house-prices")
     found = client.search_runs([experiment.experiment_id], max_results=1000) if experiment else []
@@ -57,27 +60,41 @@ def runs(folder: Path) -> tuple[list[Run], list[Run]]:
 
 
 def read_until(process: "subprocess.Popen[str]", tracked: int) -> None:
-    """Read a training's lines until so many combinations are tracked."""
+    """Read the output of a training until so many combinations are tracked."""
     assert process.stdout is not None
     for line in process.stdout:
         if tracked == 0 and "combinations" in line:
             return
         if line.startswith("[") and int(line[1:].split("/")[0]) >= tracked > 0:
             return
-    pytest.fail("it ended before")
+    pytest.fail("the training ended early")
 
 
-def worker_of(process: int) -> int:
-    """Return the pid of the worker process, among others that a training may have started."""
+def worker_of(pid: int) -> int:
+    """Return the pid of the worker process among the processes that a training has started."""
     found = [
         one
-        for one in children_of(process)
+        for one in children_of(pid)
         if b"training.search.worker_process" in Path(f"/proc/{one}/cmdline").read_bytes()
     ]
     assert len(found) == 1
     return found[0]
 
 
-def children_of(process: int) -> list[int]:
-    file = Path(f"/proc/{process}/task/{process}/children")
+def children_of(pid: int) -> list[int]:
+    file = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(one) for one in file.read_text().split()] if file.exists() else []
+
+
+@contextmanager
+def busy_machine(processes: int = 8, seconds: int = 60) -> Iterator[None]:
+    """Keep all cores busy by other processes, which stop by themselves after some seconds."""
+    loop = f"import time\nend = time.time() + {seconds}\nwhile time.time() < end: pass"
+    started = [subprocess.Popen([sys.executable, "-c", loop]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+        for process in started:
+            process.wait()

@@ -1,0 +1,12 @@
+"""The tags of runs that MLflow itself doesn't define."""
+
+FINGERPRINT_TAG = "training.fingerprint"
+HEARTBEAT_TAG = "training.heartbeat"
+"""Of a parent run: the machine that trains in it, and its latest heartbeat (seconds since 1970)."""
+WINNER_RUN_ID_TAG = "training.winner_run_id"
+"""Of a parent run: the run of its best combination."""
+WINNER_TAG = "training.winner"
+"""Of the best combination's run: "true"."""
+DATA_DIGEST_TAG = "data.digest"
+"""Of a parent run: SHA-256 of the training table."""
+TEST_DIGEST_TAG = "data.test_digest"
