@@ -1,1 +1,1 @@
-"""How fast, and how much memory: figures in comparison with peers. `make bench`."""
+"""Benchmarks of speed, memory and scaling, compared with alternatives: `make bench`."""

@@ -9,7 +9,7 @@ from benchmarks import growth, serving, synthesis, training
 from scripts.console import main
 
 
-class Name(StrEnum):
+class Benchmark(StrEnum):
     """A benchmark."""
 
     TRAINING = "training"
@@ -19,22 +19,24 @@ class Name(StrEnum):
 
 
 def command(
-    names: Annotated[list[Name] | None, typer.Argument(help="Which; all by default.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 3,
-    each: Annotated[
-        int, typer.Option(min=1, help="Combinations a family that the naive loop trains.")
+    names: Annotated[
+        list[Benchmark] | None, typer.Argument(help="The benchmarks to run; all by default.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="The number of rounds.")] = 3,
+    per_family: Annotated[
+        int, typer.Option(min=1, help="Combinations per family that the naive loop trains.")
     ] = 3,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long a server is asked.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="The duration of each load.")] = 3.0,
 ) -> None:
-    """Measure, print the ratios, and write the figures as JSON to .local/bench/."""
-    chosen = names or list(Name)
-    if Name.TRAINING in chosen:
-        training.run(repeats, each)
-    if Name.GROWTH in chosen:
+    """Run the benchmarks, print the ratios, and write the figures as JSON to .local/bench/."""
+    selected = names or list(Benchmark)
+    if Benchmark.TRAINING in selected:
+        training.run(repeats, per_family)
+    if Benchmark.GROWTH in selected:
         growth.run()
-    if Name.SERVING in chosen:
+    if Benchmark.SERVING in selected:
         serving.run(repeats, seconds)
-    if Name.SYNTHESIS in chosen:
+    if Benchmark.SYNTHESIS in selected:
         synthesis.run(repeats)
 
 

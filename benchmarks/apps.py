@@ -1,4 +1,4 @@
-"""Servers to compare with: the floor, and what one writes first."""
+"""Apps to compare the server with: a baseline without a model, and FastAPI with MLflow."""
 
 import json
 import os
@@ -7,8 +7,8 @@ from typing import Any
 CONSTANT = b'{"predictions": [180000.0]}'
 
 
-async def floor(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's own types
-    """Read the body, parse it, answer a constant: what HTTP and JSON cost by themselves."""
+async def baseline(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's own types
+    """Parse the body and return a constant: the cost of HTTP and JSON alone."""
     body, more = b"", scope["type"] == "http"
     while more:
         message = await receive()
@@ -24,9 +24,9 @@ async def floor(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - 
     await send({"type": "http.response.body", "body": CONSTANT})
 
 
-def fastapi_app() -> Any:  # noqa: ANN401 - FastAPI is a peer, and no dependency
-    """FastAPI around mlflow.pyfunc, of the model that MODEL names."""
-    import mlflow  # noqa: PLC0415 - of this app alone, as the others
+def fastapi_app() -> Any:  # noqa: ANN401 - FastAPI is not a dependency
+    """Create a FastAPI app that predicts with mlflow.pyfunc the model of the variable MODEL."""
+    import mlflow  # noqa: PLC0415 - only this app needs these libraries
     import pandas as pd  # noqa: PLC0415
     from fastapi import Body, FastAPI  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""How time and memory grow with a table's rows and columns."""
+"""The growth of time and memory with a table's rows and columns."""
 
 import json
 import logging
@@ -10,16 +10,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from benchmarks.measure import Usage, measure, settings_in
-from benchmarks.report import FOLDER, save, show
+from benchmarks.measure import Usage, measure, write_settings
+from benchmarks.report import FOLDER, print_table, save_results
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings, load_settings
 
 logger = logging.getLogger(__name__)
 
-TIMES_LONGER = (1, 10, 100)
-TIMES_WIDER = (1, 10, 50)
+ROW_FACTORS = (1, 10, 100)
+COLUMN_FACTORS = (1, 10, 50)
 NOISE = 0.05
+"""The standard deviation of the noise, relative to each number."""
 GRID = """
 [grids.xgboost]
 n_estimators = [50, 100]
@@ -27,36 +28,37 @@ learning_rate = [0.1]
 max_depth = [3, 6]
 subsample = [0.8, 1.0]
 """
-"""A smaller grid of trees, with the linear ones whole: what counts here is how they grow."""
+"""A smaller grid of trees, together with the whole grids of the linear families."""
 
 Points = dict[int, Usage]
-"""What was measured, by the number of rows or columns."""
+"""The measurements by the number of rows or columns."""
 
 
 def run() -> None:
-    """Train on longer and on wider tables; print the figures, write growth.json and growth.svg."""
+    """Train on longer and on wider tables; print the figures; write growth.json and growth.svg."""
     settings = load_settings(PROJECT_ROOT / "settings.toml")
     table = _read(settings)
     rows = {
-        len(table) * times: _train(longer(table, times, settings), settings)
-        for times in TIMES_LONGER
+        len(table) * factor: _train(repeat_rows(table, factor, settings), settings)
+        for factor in ROW_FACTORS
     }
+    n_columns = len(_feature_columns(table, settings))
     columns = {
-        len(_inputs(table, settings)) * times: _train(wider(table, times, settings), settings)
-        for times in TIMES_WIDER
+        n_columns * factor: _train(repeat_columns(table, factor, settings), settings)
+        for factor in COLUMN_FACTORS
     }
-    found = {"rows": rows, "columns": columns}
-    file = save(
+    results = {"rows": rows, "columns": columns}
+    file = save_results(
         "growth",
         {
             name: {str(size): {**asdict(usage), "output": None} for size, usage in points.items()}
-            for name, points in found.items()
+            for name, points in results.items()
         },
     )
-    for name, points in found.items():
-        _show(name, points)
+    for name, points in results.items():
+        _print(name, points)
     figure = FOLDER / "growth.svg"
-    _draw(found, figure)
+    _plot(results, figure)
     logger.info(f"written: {file.relative_to(PROJECT_ROOT)}, {figure.relative_to(PROJECT_ROOT)}")
 
 
@@ -67,32 +69,34 @@ def _read(settings: Settings) -> pd.DataFrame:
     )
 
 
-def _inputs(table: pd.DataFrame, settings: Settings) -> list[str]:
+def _feature_columns(table: pd.DataFrame, settings: Settings) -> list[str]:
     others = {settings.data.label, settings.data.id}
     return [str(name) for name in table if name not in others]
 
 
-def longer(table: pd.DataFrame, times: int, settings: Settings) -> pd.DataFrame:
-    """Repeat the rows, each time with noise on the numbers."""
+def repeat_rows(table: pd.DataFrame, factor: int, settings: Settings) -> pd.DataFrame:
+    """Repeat the rows, each copy with noise on its numbers."""
     random = np.random.default_rng(settings.data.seed)
-    copies = [table] + [_shaken(table, settings, random) for _ in range(times - 1)]
+    copies = [table] + [_with_noise(table, settings, random) for _ in range(factor - 1)]
     whole = pd.concat(copies, ignore_index=True)
     whole[settings.data.id] = np.arange(1, len(whole) + 1)
     return whole
 
 
-def wider(table: pd.DataFrame, times: int, settings: Settings) -> pd.DataFrame:
-    """Repeat the columns under other names, each time with noise and in other rows."""
+def repeat_columns(table: pd.DataFrame, factor: int, settings: Settings) -> pd.DataFrame:
+    """Repeat the columns under other names, each copy with noise and in another order of rows."""
     random = np.random.default_rng(settings.data.seed)
     copies = [table]
-    for number in range(2, times + 1):
+    for number in range(2, factor + 1):
         order = random.permutation(len(table))
-        copy = _shaken(table, settings, random)[_inputs(table, settings)].iloc[order]
+        copy = _with_noise(table, settings, random)[_feature_columns(table, settings)].iloc[order]
         copies.append(copy.reset_index(drop=True).add_suffix(f"_{number}"))
     return pd.concat(copies, axis=1)
 
 
-def _shaken(table: pd.DataFrame, settings: Settings, random: np.random.Generator) -> pd.DataFrame:
+def _with_noise(
+    table: pd.DataFrame, settings: Settings, random: np.random.Generator
+) -> pd.DataFrame:
     copy = table.copy()
     for name in table.select_dtypes("number"):
         if name not in {settings.data.id, *settings.data.categorical}:
@@ -102,70 +106,73 @@ def _shaken(table: pd.DataFrame, settings: Settings, random: np.random.Generator
 
 
 def _train(table: pd.DataFrame, settings: Settings) -> Usage:
-    """Train on a table in a process of its own."""
-    logger.info(f"growth: {len(table):,} rows, {len(_inputs(table, settings)):,} columns")
+    """Measure `make train` on a table."""
+    logger.info(f"growth: {len(table):,} rows, {len(_feature_columns(table, settings)):,} columns")
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         table.to_csv(folder / "train.csv", index=False, na_rep="NA")
-        environment = settings_in(folder, GRID) | {
+        data = settings.data
+        environment = write_settings(folder, GRID) | {
             "STACK_DATA__TRAIN": str(folder / "train.csv"),
             "STACK_DATA__TEST": "",
             "STACK_DATA__TEST_LABELS": "",
-            "STACK_DATA__CATEGORICAL": _all_named(settings.data.categorical, table),
-            "STACK_DATA__MISSING_AS_CATEGORY": _all_named(settings.data.missing_as_category, table),
+            "STACK_DATA__CATEGORICAL": _with_copies(data.categorical, table),
+            "STACK_DATA__MISSING_AS_CATEGORY": _with_copies(
+                settings.data.missing_as_category, table
+            ),
         }
         usage = measure("scripts.train", "--json", **environment)
     logger.info(f"  {usage.seconds:.1f} s, {usage.peak_megabytes:,.0f} MB")
     return usage
 
 
-def _all_named(names: Sequence[str], table: pd.DataFrame) -> str:
-    """Return the columns of these names and their copies, as an environment variable has them."""
+def _with_copies(names: Sequence[str], table: pd.DataFrame) -> str:
+    """Return the columns with these names and their copies, as a JSON list."""
     return json.dumps([name for name in map(str, table) if name.split("_")[0] in names])
 
 
-def _show(name: str, points: Points) -> None:
-    lines = []
-    before: tuple[int, Usage] | None = None
+def _print(name: str, points: Points) -> None:
+    rows = []
+    previous: tuple[int, Usage] | None = None
     for size, usage in points.items():
-        grown = ("", "", "")
-        if before:
-            size_before, usage_before = before
-            grown = (
-                f"x {size / size_before:.0f}",
-                f"x {usage.seconds / usage_before.seconds:.1f}",
-                f"x {usage.peak_megabytes / usage_before.peak_megabytes:.1f}",
+        growth = ("", "", "")
+        if previous:
+            previous_size, previous_usage = previous
+            growth = (
+                f"x {size / previous_size:.0f}",
+                f"x {usage.seconds / previous_usage.seconds:.1f}",
+                f"x {usage.peak_megabytes / previous_usage.peak_megabytes:.1f}",
             )
         seconds, peak = f"{usage.seconds:.1f}", f"{usage.peak_megabytes:,.0f}"
-        lines.append((f"{size:,}", seconds, peak, *grown))
-        before = size, usage
-    show(
+        rows.append((f"{size:,}", seconds, peak, *growth))
+        previous = size, usage
+    print_table(
         f"Growth with the {name}",
-        (name, "seconds", "peak MB", f"{name} grew", "seconds grew", "MB grew"),
-        lines,
+        (name, "seconds", "peak MB", f"growth of {name}", "of seconds", "of MB"),
+        rows,
     )
 
 
-def _draw(found: dict[str, Points], file: Path) -> None:
-    """Draw time and memory over rows and columns, beside lines that grow as these do."""
-    import matplotlib as mpl  # noqa: PLC0415 - takes a second, and is of use here alone
+def _plot(results: dict[str, Points], file: Path) -> None:
+    """Plot time and memory over rows and columns, beside lines of proportional growth."""
+    import matplotlib as mpl  # noqa: PLC0415 - takes a second to load
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "growth"  # the same figures give the same file
+    mpl.rcParams["svg.hashsalt"] = "growth"  # the same figures produce the same file
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     figure, panels = plt.subplots(2, 2, figsize=(8, 6), layout="constrained", sharex="col")
-    for (name, points), (above, below) in zip(found.items(), panels.T, strict=True):
+    for (name, points), (upper, lower) in zip(results.items(), panels.T, strict=True):
         for panel, label, values in (
-            (above, "seconds", [one.seconds for one in points.values()]),
-            (below, "peak memory in MB", [one.peak_megabytes for one in points.values()]),
+            (upper, "seconds", [one.seconds for one in points.values()]),
+            (lower, "peak memory in MB", [one.peak_megabytes for one in points.values()]),
         ):
             sizes = list(points)
             panel.loglog(sizes, values, "o-", label="measured")
             proportional = [values[0] * size / sizes[0] for size in sizes]
-            panel.loglog(sizes, proportional, ":", color="gray", label=f"as fast as the {name}")
+            panel.loglog(sizes, proportional, ":", color="gray", label=f"proportional to {name}")
             panel.set_ylabel(label)
             panel.grid(alpha=0.3)
-        below.set_xlabel(name)
-        above.legend()
+        lower.set_xlabel(name)
+        upper.legend()
     figure.savefig(file, metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Running a command as a whole process, and what it takes: seconds, processor time and memory."""
+"""Measure a command as a whole process: seconds, CPU seconds and memory."""
 
 import os
 import subprocess
@@ -19,102 +19,105 @@ MEGABYTE = 1e6
 
 
 class BenchmarkError(StackError):
-    """A command that is measured failed."""
+    """A measured command failed, or a server didn't start or respond."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a command took, with all processes that it started."""
+    """The resources that a command used, together with all processes that it started."""
 
     seconds: float
     cpu_seconds: float
     peak_megabytes: float
-    """Of resident memory, the processes' added up; sampled every 50 ms."""
+    """The sum of the processes' resident memory, sampled every 50 ms."""
     output: str
-    """What it printed as its result."""
+    """Its standard output."""
 
 
 def measure(module: str, *arguments: str, **environment: str) -> Usage:
-    """Run `python -m module` from its start to its end, imports included.
+    """Run `python -m module` from start to exit, including imports.
 
     Args:
-        module: To run with this Python, in the project's folder.
+        module: The module to run with this Python, in the project's folder.
         arguments: Its command line.
-        environment: Variables in addition to this process's.
+        environment: Variables in addition to those of this process.
 
     Raises:
-        BenchmarkError: It failed.
+        BenchmarkError: The command failed.
     """
     with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
-        began = time.perf_counter()
+        start = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=PROJECT_ROOT,
-            env=_quiet() | environment,
+            env=_clean_environment() | environment,
             stdout=out,
             stderr=err,
         )
-        peak = _Peak(process.pid)
+        peak = _PeakMemory(process.pid)
         try:
-            # What `wait` says includes the processes that it waited for itself.
-            _, status, used = os.wait4(process.pid, 0)
+            # The usage includes the child processes that the command itself waited for.
+            _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
             raise
         finally:
-            seconds = time.perf_counter() - began
-            highest = peak.stop()
+            seconds = time.perf_counter() - start
+            peak_bytes = peak.stop()
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
         if process.returncode:
             last = (err.read().strip().splitlines() or ["no message"])[-1]
-            raise BenchmarkError(f"{module} ended with exit code {process.returncode}: {last}")
-        return Usage(seconds, used.ru_utime + used.ru_stime, highest / MEGABYTE, out.read())
+            raise BenchmarkError(f"{module} exited with code {process.returncode}: {last}")
+        return Usage(seconds, usage.ru_utime + usage.ru_stime, peak_bytes / MEGABYTE, out.read())
 
 
-def settings_in(folder: Path, *tables: str) -> dict[str, str]:
-    """Write the project's settings, and more TOML tables, in a folder; return what names them.
+def write_settings(folder: Path, *sections: str) -> dict[str, str]:
+    """Write the project's settings and additional TOML sections to a folder.
 
-    What a command then tracks is below that folder.
+    Returns:
+        The environment variables with which a command uses these settings, and stores everything
+        below that folder.
     """
     text = (PROJECT_ROOT / "settings.toml").read_text()
     text = text.replace('"data/', f'"{PROJECT_ROOT}/data/')
-    (folder / "settings.toml").write_text("\n".join([text, *tables]))
+    (folder / "settings.toml").write_text("\n".join([text, *sections]))
     return {"STACK_SETTINGS": str(folder / "settings.toml")}
 
 
-def _quiet() -> dict[str, str]:
-    """Return this environment without what would change a command, or let MLflow call home."""
+def _clean_environment() -> dict[str, str]:
+    """Return this environment without settings, and with MLflow's telemetry disabled."""
     own = ("STACK_", "MLFLOW_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    return kept | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    others = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    return others | {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
-class _Peak:
-    """The highest sum of the memory of a process and of those below it."""
+class _PeakMemory:
+    """The highest total of the memory of a process and its descendants."""
 
     def __init__(self, pid: int) -> None:
-        self._over, self._highest = Event(), 0
+        self._stopped, self._peak = Event(), 0
         self._thread = Thread(target=self._sample, args=(psutil.Process(pid),), daemon=True)
         self._thread.start()
 
     def stop(self) -> int:
-        self._over.set()
+        """Stop sampling; return the peak in bytes."""
+        self._stopped.set()
         self._thread.join()
-        return self._highest
+        return self._peak
 
     def _sample(self, process: psutil.Process) -> None:
-        while not self._over.wait(SAMPLE_SECONDS):
+        while not self._stopped.wait(SAMPLE_SECONDS):
             try:
-                everyone = [process, *process.children(recursive=True)]
+                processes = [process, *process.children(recursive=True)]
             except psutil.NoSuchProcess:
                 return
-            self._highest = max(self._highest, sum(map(_resident, everyone)))
+            self._peak = max(self._peak, sum(map(_resident, processes)))
 
 
 def _resident(process: psutil.Process) -> int:
     try:
         return int(process.memory_info().rss)
-    except psutil.Error:  # it ended in this moment
+    except psutil.Error:  # it has just exited
         return 0

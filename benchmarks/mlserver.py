@@ -1,4 +1,4 @@
-"""MLServer with its MLflow runtime, as a peer: installed beside the project, where it installs."""
+"""MLServer with its MLflow runtime, to compare with: installed in its own environment."""
 
 import json
 import shutil
@@ -14,21 +14,21 @@ from benchmarks.servers import Server
 from endpoints.ports import find_free_port
 
 PACKAGES = ("mlserver", "mlserver-mlflow", "uvloop<0.22")
-"""A later uvloop ends its worker."""
-SAME = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "xgboost-cpu")
-"""What the model was saved with."""
+"""With a later uvloop its worker process exits."""
+PINNED = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "xgboost-cpu")
+"""Pinned to the versions that the model was saved with."""
 INSTALL_SECONDS = 300
 
 
-def mlserver(pipeline: Path, scratch: Path) -> Server:
-    """Install it in an environment of its own, once, and return it as a server of a model.
+def install_mlserver(pipeline: Path, scratch: Path) -> Server:
+    """Install MLServer, if it isn't yet, and return it as a server of a model.
 
     Args:
-        pipeline: The folder of a model as MLflow tracked it.
+        pipeline: The folder of a tracked model.
         scratch: A folder for its configuration.
 
     Raises:
-        BenchmarkError: It doesn't install.
+        BenchmarkError: The installation failed.
     """
     binary = _install()
     folder = scratch / "mlserver"
@@ -40,11 +40,11 @@ def mlserver(pipeline: Path, scratch: Path) -> Server:
     }
     (folder / "model-settings.json").write_text(json.dumps(model))
     ports = {f"MLSERVER_{name}_PORT": str(find_free_port()) for name in ("GRPC", "METRICS")}
-    own = {"MLSERVER_HTTP_PORT": "{port}", "MLSERVER_HOST": HOST, "MLSERVER_PARALLEL_WORKERS": "1"}
+    http = {"MLSERVER_HTTP_PORT": "{port}", "MLSERVER_HOST": HOST, "MLSERVER_PARALLEL_WORKERS": "1"}
     return Server(
         "MLServer with its mlflow runtime",
         [str(binary), "start", str(folder)],
-        {**ports, **own},
+        {**ports, **http},
         ready="/v2/models/model/ready",
     )
 
@@ -55,7 +55,7 @@ def _install() -> Path:
     if binary.exists():
         return binary
     uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
-    pins = [*PACKAGES, *(f"{name}=={version(name)}" for name in SAME)]
+    pins = [*PACKAGES, *(f"{name}=={version(name)}" for name in PINNED)]
     steps = [
         [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)],
         [uv, "pip", "install", "--quiet", "--python", str(environment / "bin/python"), *pins],
@@ -66,8 +66,8 @@ def _install() -> Path:
                 step, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise BenchmarkError(f"MLServer is left out: {error}") from None
+            raise BenchmarkError(f"MLServer is skipped: {error}") from None
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["uv failed"])[-1]
-            raise BenchmarkError(f"MLServer is left out: {reason}")
+            raise BenchmarkError(f"MLServer is skipped: {reason}")
     return binary

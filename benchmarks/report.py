@@ -1,4 +1,4 @@
-"""What a benchmark found: kept as JSON, shown as a table."""
+"""Results of benchmarks: saved as JSON, printed as tables."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from training.runs.model_writer import pinned_requirements
 FOLDER = PROJECT_ROOT / ".local" / "bench"
 
 
-def machine() -> Mapping[str, object]:
-    """Return the shape of the machine, and the versions of what computes."""
+def describe_machine() -> Mapping[str, object]:
+    """Return the machine's cores, memory and processor, and the versions of the libraries."""
     return {
         "cores": os.cpu_count(),
         "memory_gigabytes": round(psutil.virtual_memory().total / 1e9),
@@ -32,19 +32,19 @@ def machine() -> Mapping[str, object]:
     }
 
 
-def save(name: str, findings: Mapping[str, object]) -> Path:
-    """Write a benchmark's findings, with the machine's shape, as JSON; return the file."""
+def save_results(name: str, results: Mapping[str, object]) -> Path:
+    """Write a benchmark's results, with a description of the machine, as JSON; return the file."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     file = FOLDER / f"{name}.json"
-    file.write_text(json.dumps({"machine": machine(), **findings}, indent=2) + "\n")
+    file.write_text(json.dumps({"machine": describe_machine(), **results}, indent=2) + "\n")
     return file
 
 
-def show(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, whose first column is text and the others figures."""
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table with text in the first column and numbers in the others."""
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number else "left")
+    for number, name in enumerate(header):
+        table.add_column(name, justify="right" if number else "left")
     for row in rows:
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 110

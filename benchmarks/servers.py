@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, asked and ended."""
+"""The servers to compare: their commands, starting and stopping them, their memory."""
 
 import http.client
 import os
@@ -19,9 +19,12 @@ from contract.paths import PROJECT_ROOT
 from endpoints.ports import find_free_port
 
 START_SECONDS = 120
-QUIET: dict[str, str] = {"MLFLOW_DISABLE_TELEMETRY": "true", "STACK_SERVING__LOG_REQUESTS": "true"}
+VARIABLES: dict[str, str] = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "STACK_SERVING__LOG_REQUESTS": "true",
+}
 PANDAS_2 = {"PANDAS_FUTURE_INFER_STRING": "0"}
-"""MLflow's server gives onnxruntime a table's columns, and it can't take the text of pandas 3."""
+"""MLflow's server passes text columns to onnxruntime unchanged; pandas 3's dtype fails."""
 
 
 @dataclass(frozen=True)
@@ -30,45 +33,42 @@ class Server:
 
     name: str
     command: Sequence[str]
-    """`{port}` stands for its port."""
+    """With `{port}` in place of the port."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables; `{port}` here too."""
+    """Variables, with `{port}` as well."""
     path: str = "/invocations"
     ready: str = "/ping"
 
 
 @dataclass(frozen=True)
-class Running:
-    """A server that answers."""
+class RunningServer:
+    """A server that is ready."""
 
     server: Server
     process: psutil.Process
     port: int
     cold_start: float
-    """Seconds from its start to its first 200."""
+    """Seconds from its start to the first response with status 200."""
 
     def memory(self) -> float:
-        """Return the memory of its largest process, a worker, in MB.
+        """Return the proportional set size of its largest process, a worker, in MB."""
+        return max(one.memory_full_info().pss for one in self.processes()) / 1e6
 
-        What it shares with another process counts in part (proportional set size).
-        """
-        return max(one.memory_full_info().pss for one in self.family()) / 1e6
+    def unique_memory(self) -> float:
+        """Return the total unique set size of its processes, in MB."""
+        return sum(one.memory_full_info().uss for one in self.processes()) / 1e6
 
-    def own_memory(self) -> float:
-        """Return what all of its processes have for themselves alone, in MB."""
-        return sum(one.memory_full_info().uss for one in self.family()) / 1e6
-
-    def family(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         """Return all of its processes."""
         return [self.process, *self.process.children(recursive=True)]
 
 
-def servers(release: Path, pipeline: Path) -> list[Server]:
-    """Return the servers of one model.
+def list_servers(release: Path, pipeline: Path) -> list[Server]:
+    """Return the servers to compare, all of the same model.
 
     Args:
-        release: The folder of its release.
-        pipeline: The folder of the same model as MLflow tracked it, in scikit-learn's flavor.
+        release: The folder of the model's release.
+        pipeline: The folder of the tracked model, in MLflow's scikit-learn flavor.
     """
     python = sys.executable
     uvicorn = [python, "-m", "uvicorn", "--no-access-log", "--log-level=error", "--port={port}"]
@@ -76,12 +76,12 @@ def servers(release: Path, pipeline: Path) -> list[Server]:
     mlflow = [python, "-m", "mlflow", "models", "serve", "--env-manager=local", "--port={port}"]
     model = {"MODEL": str(pipeline)}
     return [
-        Server("floor", [*uvicorn, "benchmarks.apps:floor"]),
+        Server("baseline", [*uvicorn, "benchmarks.apps:baseline"]),
         Server("serving, one worker", ours, {"STACK_SERVING__WORKERS": "1"}),
         Server("serving", ours),
         Server("mlflow models serve", [*mlflow, "--model-uri", str(pipeline)]),
         Server(
-            "mlflow models serve, of the release",
+            "mlflow models serve, ONNX release",
             [*mlflow, "--model-uri", str(release)],
             PANDAS_2,
         ),
@@ -94,16 +94,18 @@ def servers(release: Path, pipeline: Path) -> list[Server]:
 
 
 @contextmanager
-def running(server: Server) -> Iterator[Running]:
-    """Start a server and wait until it answers; end it afterwards.
+def run_server(server: Server) -> Iterator[RunningServer]:
+    """Start a server and wait until it is ready; stop it on exit.
 
     Raises:
-        BenchmarkError: It doesn't answer within two minutes.
+        BenchmarkError: The server isn't ready within two minutes.
     """
     port = find_free_port()
-    own = {name: text.replace("{port}", str(port)) for name, text in server.environment.items()}
-    environment = {**_environment(), **QUIET, **own}
-    began = time.perf_counter()
+    variables = {
+        name: text.replace("{port}", str(port)) for name, text in server.environment.items()
+    }
+    environment = {**_environment(), **VARIABLES, **variables}
+    start = time.perf_counter()
     with subprocess.Popen(
         [part.format(port=port) for part in server.command],
         cwd=PROJECT_ROOT,
@@ -111,15 +113,15 @@ def running(server: Server) -> Iterator[Running]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        family = psutil.Process(process.pid)
+        root = psutil.Process(process.pid)
         try:
             while not _is_ready(port, server.ready):
-                if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
-                    raise BenchmarkError(f"{server.name} doesn't answer")
+                if process.poll() is not None or time.perf_counter() - start > START_SECONDS:
+                    raise BenchmarkError(f"{server.name}: the server isn't ready")
                 time.sleep(0.005)
-            yield Running(server, family, port, time.perf_counter() - began)
+            yield RunningServer(server, root, port, time.perf_counter() - start)
         finally:
-            _end(family)
+            _stop(root)
 
 
 def _is_ready(port: int, path: str) -> bool:
@@ -133,25 +135,25 @@ def _is_ready(port: int, path: str) -> bool:
         connection.close()
 
 
-def _end(process: psutil.Process) -> None:
+def _stop(process: psutil.Process) -> None:
     try:
-        everyone = [process, *process.children(recursive=True)]
+        processes = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return
-    for one in everyone:
+    for one in processes:
         try:
             one.terminate()
         except psutil.NoSuchProcess:
             continue
-    _, left = psutil.wait_procs(everyone, timeout=15)
-    for one in left:
+    _, alive = psutil.wait_procs(processes, timeout=15)
+    for one in alive:
         one.kill()
 
 
 def _environment() -> dict[str, str]:
-    """Return this environment without settings; MLflow starts `uvicorn` by its name."""
-    own = {name: text for name, text in os.environ.items() if not name.startswith("STACK_")}
+    """Return this environment without settings, and with uvicorn in PATH, where MLflow finds it."""
+    others = {name: text for name, text in os.environ.items() if not name.startswith("STACK_")}
     binaries = str(Path(sys.executable).parent)
     if shutil.which("uvicorn", path=binaries) is None:
         raise BenchmarkError(f"no uvicorn in {binaries}")
-    return own | {"PATH": f"{binaries}{os.pathsep}{own.get('PATH', '')}"}
+    return others | {"PATH": f"{binaries}{os.pathsep}{others.get('PATH', '')}"}

@@ -1,4 +1,4 @@
-"""The speed of a synthesis, in comparison with what the CDK takes for an empty stack."""
+"""The speed of `cdk synth`, compared with that of an empty stack."""
 
 import logging
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from benchmarks.measure import measure
-from benchmarks.report import save, show
+from benchmarks.report import print_table, save_results
 from contract.paths import PROJECT_ROOT
 from scripts.aws.cdk import NODE
 
@@ -17,47 +17,47 @@ EMPTY, CHECKED, UNCHECKED = (
     "all stacks of dev",
     "all stacks of dev, without CloudFormation's rules",
 )
-"""The rules are the CDK's own check of each template; an empty stack's is checked as well."""
+"""The CDK itself checks each template by CloudFormation's rules, also that of the empty stack."""
 GOALS = {(CHECKED, EMPTY): "at most 1.5", (UNCHECKED, EMPTY): ""}
 COMMANDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    EMPTY: ("benchmarks.empty", {"JSII_NODE": str(NODE)}),
+    EMPTY: ("benchmarks.empty_stack", {"JSII_NODE": str(NODE)}),
     CHECKED: ("infra", {}),
     UNCHECKED: ("infra", {"CDK_VALIDATION": "false"}),
 }
 
 
 def run(repeats: int = 3) -> None:
-    """Measure all of them in turn, several times; print the ratios and write synthesis.json.
+    """Measure each app once per round; print the ratios and write synthesis.json.
 
     Args:
-        repeats: How often; the first round, which fills the CDK's caches, isn't counted.
+        repeats: The number of rounds, after one that fills the CDK's caches and isn't counted.
     """
     rounds = [_round() for _ in range(repeats + 1)][1:]
     ratios = {pair: [one[pair[0]] / one[pair[1]] for one in rounds] for pair in GOALS}
-    file = save(
+    file = save_results(
         "synthesis",
-        {"seconds": rounds, "ratios": {f"{a} / {b}": found for (a, b), found in ratios.items()}},
+        {"seconds": rounds, "ratios": {f"{a} / {b}": values for (a, b), values in ratios.items()}},
     )
-    show(
-        "Synthesis, whole processes; the middle of the rounds",
-        ("", "seconds", "times an empty stack", "aimed at"),
+    print_table(
+        "Synthesis, whole processes; median of the rounds",
+        ("", "seconds", "times an empty stack", "goal"),
         [(EMPTY, f"{median(one[EMPTY] for one in rounds):.1f}", "", "")]
         + [
             (
                 name,
                 f"{median(one[name] for one in rounds):.1f}",
-                f"{median(found):.2f} ({min(found):.2f} to {max(found):.2f})",
-                GOALS[name, peer],
+                f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})",
+                GOALS[name, reference],
             )
-            for (name, peer), found in ratios.items()
+            for (name, reference), values in ratios.items()
         ],
     )
     logger.info(f"written: {file.relative_to(PROJECT_ROOT)}")
 
 
 def _round() -> dict[str, float]:
-    found = {}
+    seconds = {}
     for name, (module, variables) in COMMANDS.items():
         with TemporaryDirectory() as folder:
-            found[name] = measure(module, CDK_OUTDIR=folder, **variables).seconds
-    return found
+            seconds[name] = measure(module, CDK_OUTDIR=folder, **variables).seconds
+    return seconds

@@ -1,4 +1,4 @@
-"""The speed of a training, in comparison with the bare fits and with the loop one writes first."""
+"""The speed of `make train`, compared with the bare fits and with a naive loop."""
 
 import json
 import logging
@@ -11,8 +11,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
-from benchmarks.measure import BenchmarkError, Usage, measure, settings_in
-from benchmarks.report import save, show
+from benchmarks.measure import BenchmarkError, Usage, measure, write_settings
+from benchmarks.report import print_table, save_results
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import load_settings
 from endpoints.ports import find_free_port
@@ -20,78 +20,79 @@ from scripts.local.mlflow_server import is_server_healthy, server_command, serve
 
 logger = logging.getLogger(__name__)
 
-BARE, FIRST, OURS, HTTP, NAIVE = (
+BARE, FIRST, TRAIN, HTTP, NAIVE = (
     "bare fits",
-    "make train, the first",
+    "first make train",
     "make train",
     "make train over HTTP",
     "naive loop",
 )
-"""The first training makes the store's tables; each later one, FORCE=1 here, finds them."""
+"""The first training of a store also creates its tables. All trainings run with FORCE=1."""
 GOALS = {
-    (OURS, BARE): "at most 0.6",
+    (TRAIN, BARE): "at most 0.6",
     (FIRST, BARE): "",
-    (NAIVE, OURS): "at least 16",
-    (HTTP, OURS): "at most 2",
+    (NAIVE, TRAIN): "at least 16",
+    (HTTP, TRAIN): "at most 2",
 }
-"""What is compared with what, and what is aimed at."""
+"""The ratios of seconds, with their goals."""
 
 Ratios = Mapping[tuple[str, str], list[float]]
 
 
-def run(repeats: int = 3, each: int = 3) -> None:
-    """Measure all of them in turn, several times; print the ratios and write training.json.
+def run(repeats: int = 3, per_family: int = 3) -> None:
+    """Measure each command once per round; print the ratios and write training.json.
 
     Args:
-        repeats: How often.
-        each: How many combinations of a family the naive loop trains; the rest is estimated.
+        repeats: The number of rounds.
+        per_family: The number of combinations per family that the naive loop trains; its total is
+            extrapolated.
     """
     rounds = []
     for number in range(1, repeats + 1):
         logger.info(f"training, round {number} of {repeats}")
-        rounds.append(_round(each))
+        rounds.append(_run_round(per_family))
     ratios = {
         pair: [one[pair[0]].seconds / one[pair[1]].seconds for one in rounds] for pair in GOALS
     }
-    file = save("training", _findings(rounds, ratios, each))
-    _show(rounds, ratios)
+    file = save_results("training", _results(rounds, ratios, per_family))
+    _print(rounds, ratios)
     logger.info(f"written: {file.relative_to(PROJECT_ROOT)}")
 
 
-def _round(each: int) -> dict[str, Usage]:
-    found = {}
-    with TemporaryDirectory() as own, TemporaryDirectory() as served:
-        for name in (BARE, FIRST, OURS, HTTP, NAIVE):
-            folder = Path(served if name == HTTP else own)
-            found[name] = _measure(name, folder, each)
-            logger.info(f"  {name}: {found[name].seconds:.1f} s")
-    return found
+def _run_round(per_family: int) -> dict[str, Usage]:
+    usages = {}
+    with TemporaryDirectory() as local, TemporaryDirectory() as served:
+        for name in (BARE, FIRST, TRAIN, HTTP, NAIVE):
+            folder = Path(served if name == HTTP else local)
+            usages[name] = _measure(name, folder, per_family)
+            logger.info(f"  {name}: {usages[name].seconds:.1f} s")
+    return usages
 
 
-def _measure(name: str, folder: Path, each: int) -> Usage:
-    environment = settings_in(folder)
+def _measure(name: str, folder: Path, per_family: int) -> Usage:
+    environment = write_settings(folder)
     if name == BARE:
-        return measure("benchmarks.bare", **environment)
+        return measure("benchmarks.bare_fits", **environment)
     if name == NAIVE:
-        return _whole(measure("benchmarks.naive", str(each), **environment))
-    if name in {FIRST, OURS}:
-        return _complete(measure("scripts.train", "--json", "--force", **environment))
+        return _extrapolate(measure("benchmarks.naive_loop", str(per_family), **environment))
+    if name in {FIRST, TRAIN}:
+        return _require_complete(measure("scripts.train", "--json", "--force", **environment))
     with _server(folder) as uri:
-        store = {"MLFLOW_TRACKING_URI": uri}
-        return _complete(measure("scripts.train", "--json", **environment, **store))
+        tracking = {"MLFLOW_TRACKING_URI": uri}
+        return _require_complete(measure("scripts.train", "--json", **environment, **tracking))
 
 
-def _complete(usage: Usage) -> Usage:
+def _require_complete(usage: Usage) -> Usage:
     tracked = len(json.loads(usage.output)["leaderboard"])
     if tracked != 78:
         raise BenchmarkError(f"{tracked} combinations were tracked, not 78")
     return usage
 
 
-def _whole(usage: Usage) -> Usage:
-    """Estimate what the naive loop takes for all, from how long each family took for some."""
+def _extrapolate(usage: Usage) -> Usage:
+    """Extrapolate the naive loop from some combinations of each family to all of them."""
     families = json.loads(usage.output).values()
-    rest = sum(one["seconds"] * (one["of"] / one["trained"] - 1) for one in families)
+    rest = sum(one["seconds"] * (one["combinations"] / one["trained"] - 1) for one in families)
     share = usage.cpu_seconds / usage.seconds
     return Usage(
         usage.seconds + rest,
@@ -103,7 +104,7 @@ def _whole(usage: Usage) -> Usage:
 
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
-    """Serve a folder's store as `make ui` does; yield the address."""
+    """Serve a folder's tracking store as `make ui` does; yield the address."""
     port = find_free_port()
     (folder / ".local").mkdir()
     command = server_command(load_settings(folder / "settings.toml"), port)
@@ -117,18 +118,18 @@ def _server(folder: Path) -> Iterator[str]:
             deadline = monotonic() + 60
             while not is_server_healthy(f"http://127.0.0.1:{port}"):
                 if monotonic() > deadline or server.poll() is not None:
-                    raise BenchmarkError("no tracking server came up")
+                    raise BenchmarkError("the tracking server did not start")
                 sleep(0.1)
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
 
 
-def _findings(rounds: list[dict[str, Usage]], ratios: Ratios, each: int) -> dict[str, object]:
+def _results(rounds: list[dict[str, Usage]], ratios: Ratios, per_family: int) -> dict[str, object]:
     return {
         "combinations": 78,
-        "naive_trained_of_each_family": each,
-        "ratios": {f"{a} / {b}": found for (a, b), found in ratios.items()},
+        "naive_combinations_per_family": per_family,
+        "ratios": {f"{a} / {b}": values for (a, b), values in ratios.items()},
         "rounds": [
             {name: {**asdict(usage), "output": None} for name, usage in one.items()}
             for one in rounds
@@ -136,32 +137,32 @@ def _findings(rounds: list[dict[str, Usage]], ratios: Ratios, each: int) -> dict
     }
 
 
-def _show(rounds: list[dict[str, Usage]], ratios: Ratios) -> None:
-    def middle(name: str, figure: str) -> float:
+def _print(rounds: list[dict[str, Usage]], ratios: Ratios) -> None:
+    def median_of(name: str, figure: str) -> float:
         return float(median(getattr(one[name], figure) for one in rounds))
 
-    show(
-        "All 78 combinations, whole processes; the middle of the rounds",
-        ("", "seconds", "processor seconds", "peak MB"),
+    print_table(
+        "All 78 combinations, whole processes; median of the rounds",
+        ("", "seconds", "CPU seconds", "peak MB"),
         [
             (
                 name,
-                f"{middle(name, 'seconds'):.1f}",
-                f"{middle(name, 'cpu_seconds'):.1f}",
-                f"{middle(name, 'peak_megabytes'):,.0f}",
+                f"{median_of(name, 'seconds'):.1f}",
+                f"{median_of(name, 'cpu_seconds'):.1f}",
+                f"{median_of(name, 'peak_megabytes'):,.0f}",
             )
             for name in rounds[0]
         ],
     )
-    show(
-        "Ratios of the seconds, each of one round",
-        ("", "middle", "lowest", "highest", "aimed at"),
+    print_table(
+        "Ratios of seconds within a round",
+        ("", "median", "lowest", "highest", "goal"),
         [
             (
                 f"{a} / {b}",
-                *(f"{figure:.2f}" for figure in (median(found), min(found), max(found))),
+                *(f"{figure:.2f}" for figure in (median(values), min(values), max(values))),
                 GOALS[a, b],
             )
-            for (a, b), found in ratios.items()
+            for (a, b), values in ratios.items()
         ],
     )

@@ -148,7 +148,7 @@ def test_training_deletes_nothing_and_reads_one_password(templates: StageTemplat
 
 
 @pytest.mark.parametrize("role", ["MlflowBastionExecutionRole", "MlflowBastionTaskRole"])
-def test_the_bastions_roles_read_no_secrets(templates: StageTemplates, role: str) -> None:
+def test_bastion_roles_read_no_secrets(templates: StageTemplates, role: str) -> None:
     statements = [
         statement for logical_id, statement in templates.statements() if logical_id.startswith(role)
     ]

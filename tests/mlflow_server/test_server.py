@@ -105,7 +105,7 @@ def test_telemetry_is_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
-def test_the_default_experiment_has_proxied_artifacts(address: str, task: Task) -> None:
+def test_default_experiment_has_proxied_artifacts(address: str, task: Task) -> None:
     response = call(address, "experiments/get?experiment_id=0", task.admin).json()
 
     assert response["experiment"]["artifact_location"].startswith("mlflow-artifacts:/")
@@ -170,7 +170,7 @@ def test_two_servers_share_users_and_runs_and_a_restart_loses_nothing(
         assert MlflowClient(third).get_run(run.info.run_id).data.metrics == {"RMSE": 1.5}
 
 
-def test_a_database_outage_of_20_s_loses_and_duplicates_nothing(
+def test_database_outage_of_20_s_loses_and_duplicates_nothing(
     address: str, task: Task, as_training: None
 ) -> None:
     client = MlflowClient(address)

@@ -110,7 +110,7 @@ class TestBody:
         )
         assert "not valid UTF-8" in error_message(server, '{"instances": []}'.encode("utf-16"))
 
-    def test_a_million_columns(self, server: Server, row: dict[str, Any]) -> None:
+    def test_one_million_columns(self, server: Server, row: dict[str, Any]) -> None:
         many = {f"c{number}": 1 for number in range(1_000_000)}
         assert len(server.post({"instances": [row | many]}).predictions) == 1
         names = list(many)

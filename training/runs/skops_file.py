@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
 from zipfile import ZipFile
 
 import skops.io
@@ -31,11 +30,17 @@ def read_type_names(file: Path) -> set[str]:
 
 @contextmanager
 def _compact_json() -> Iterator[None]:
-    """Let `json.dumps` ignore `indent`, which skops has no option for."""
+    """Replace `json.dumps` by one that ignores `indent`: skops has no option for that.
+
+    Other threads get compact JSON meanwhile, which has the same content.
+    """
     dumps = json.dumps
 
     def compact(value: object, **options: object) -> str:
         return dumps(value, **{**options, "indent": None})  # type: ignore[arg-type]
 
-    with patch("json.dumps", compact):
+    json.dumps = compact  # type: ignore[assignment]
+    try:
         yield
+    finally:
+        json.dumps = dumps

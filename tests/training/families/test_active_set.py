@@ -24,7 +24,7 @@ def _rows(shape: tuple[int, int], correlated: bool = False) -> CenteredRows:
 @pytest.mark.parametrize("l2", [1, 10, 1e9])
 @pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.parametrize("shape", [(150, 20), (40, 120)])
-def test_the_optimality_conditions_hold(
+def test_optimality_conditions_hold(
     shape: tuple[int, int], correlated: bool, l2: float, l1: float
 ) -> None:
     rows = _rows(shape, correlated)

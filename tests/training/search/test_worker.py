@@ -43,7 +43,7 @@ def long_grid(change: Any) -> Settings:
     return settings
 
 
-def test_a_hung_worker_process_is_reported_in_one_line_and_killed(
+def test_hung_worker_process_is_reported_in_one_line_and_killed(
     long_grid: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "HEARTBEAT_SECONDS", 0.5)
@@ -59,7 +59,7 @@ def test_a_hung_worker_process_is_reported_in_one_line_and_killed(
     assert {run.info.run_name: run.info.status for run in runs}["grid"] == "FAILED"
 
 
-def test_a_computing_worker_process_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computing_worker_process_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "HEARTBEAT_SECONDS", 1.0)
     with Worker() as worker:
         assert worker._connection.poll(100)

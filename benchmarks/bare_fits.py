@@ -1,4 +1,4 @@
-"""A peer: the bare fits, one after the other with the libraries' defaults; nothing is tracked."""
+"""The bare fits, to compare with: one after the other, with the libraries' defaults, untracked."""
 
 import json
 import time
@@ -16,19 +16,19 @@ MODELS = {"ridge": Ridge, "elasticnet": ElasticNet, "xgboost": XGBRegressor}
 
 
 def main() -> None:
-    """Fit every combination of the settings' grids on the matrices that the engine fits on."""
-    # With its default of 1,000 steps ElasticNet stops early; more would only take longer.
+    """Fit every combination of the settings' grids on the matrices that `make train` fits on."""
+    # ElasticNet doesn't converge in its default of 1,000 iterations; more would only take longer.
     warnings.simplefilter("ignore", ConvergenceWarning)
     settings = load_settings()
-    rows = prepare_data(split(read_training(settings), settings), settings)
-    scaled = rows.scaler.transform(rows.X_train)
+    prepared = prepare_data(split(read_training(settings), settings), settings)
+    scaled = prepared.scaler.transform(prepared.X_train)
     seconds = {}
     for grid in plan_grids(settings):
-        began = time.perf_counter()
-        X = scaled if grid.family.scaled else rows.X_train
+        start = time.perf_counter()
+        X = scaled if grid.family.scaled else prepared.X_train
         for params in grid.combinations:
-            MODELS[grid.name](random_state=settings.data.seed, **params).fit(X, rows.y_train)
-        seconds[grid.name] = time.perf_counter() - began
+            MODELS[grid.name](random_state=settings.data.seed, **params).fit(X, prepared.y_train)
+        seconds[grid.name] = time.perf_counter() - start
     print(json.dumps(seconds))
 
 
