@@ -40,6 +40,8 @@ def server_command(settings: Settings, port: int) -> list[str]:
     """
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
     command += ["--backend-store-uri", settings.tracking_uri, "--workers", "1"]
+    # The server of `make pipeline` runs until `make teardown`, and its log is never rotated.
+    command += ["--uvicorn-opts", "--no-access-log"]
     return [*command, "--no-serve-artifacts", "--default-artifact-root", settings.artifact_root]
 
 

@@ -30,7 +30,7 @@ def test_child_processes_are_measured_too(folder: Path) -> None:
 
 
 def test_failed_command_is_reported_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match=r"failed with exit code 2: error: .*: no such file"):
+    with pytest.raises(BenchmarkError, match=r"exited with code 2: error: .*: no such file"):
         measure("scripts.train", STACK_SETTINGS=str(tmp_path / "settings.toml"))
 
 

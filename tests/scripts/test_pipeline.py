@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from endpoints.ports import find_free_port
+from endpoints.processes import ENV_MARKER
 from scripts.local.mlflow_server import is_server_healthy
 from tests.helpers import run, write_settings
 
@@ -20,10 +21,10 @@ def find_processes(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            mark = process.environ().get("STACK_ENDPOINT_FOLDER", "")
+            marker = process.environ().get(ENV_MARKER, "")
         except (psutil.Error, OSError):
             continue
-        if mark.startswith(str(folder)) and process.status() != psutil.STATUS_ZOMBIE:
+        if marker.startswith(str(folder)) and process.status() != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
 
@@ -58,6 +59,8 @@ def test_second_pipeline_changes_nothing(project: Path) -> None:
         assert address
         assert page
         assert is_server_healthy(page[1])
+        # The UI's log isn't rotated, so it must not grow with each request.
+        assert "/health" not in (project / ".local/ui/log").read_text()
         rows = json.loads((project / ".local/releases/house-prices/1/check.json").read_text())
         body = json.dumps({"instances": rows["rows"]}).encode()
         request = Request(address[1], body, {"Content-Type": "application/json"})

@@ -74,7 +74,7 @@ def test_container_predicts_as_the_release(image: str, released: Any, rows: pd.D
         assert engine("container", "inspect", "--format", "{{.State.ExitCode}}", name) == "0"
         lines = [line for line in engine("logs", name).splitlines() if line.startswith("{")]
         assert json.loads(lines[0])["rows"] == 20
-    assert seconds < 2
+    assert seconds < 10  # 0.5 s on an idle machine
 
 
 def test_container_works_without_network(image: str, released: Any) -> None:

@@ -20,6 +20,7 @@ from tests.helpers import Recorder, train_in_process, write_settings
 from training.data.dataset import read_training, split
 from training.metrics import eval_metrics
 from training.result import TrainingResult
+from training.runs.tags import WINNER_RUN_ID_TAG
 from training.search.grid import plan_grids, prepare_data
 
 Ames = tuple[Settings, TrainingResult, Recorder]
@@ -154,7 +155,7 @@ def test_only_the_winner_is_scored_on_the_test_rows(
 ) -> None:
     _, result, _ = ames
     assert result.winner.metrics["RMSE"] == min(run.data.metrics["RMSE"] for run in children)
-    assert parent.data.tags["winner"] == result.winner.run_id
+    assert parent.data.tags[WINNER_RUN_ID_TAG] == result.winner.run_id
     scored = [run for run in children if "test_RMSE" in run.data.metrics]
     assert [run.info.run_id for run in scored] == [result.winner.run_id]
 

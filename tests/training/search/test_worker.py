@@ -16,6 +16,7 @@ from contract.settings.loader import Settings
 from tests.helpers import Recorder
 from training.result import LeaderboardEntry
 from training.runs.mlflow_client import TrackingClient
+from training.runs.tracker import PARENT_RUN_NAME
 from training.search import worker as worker_module
 from training.search.worker import Worker
 from training.train import train
@@ -56,7 +57,7 @@ def test_hung_worker_process_is_reported_in_one_line_and_killed(
 
     assert worker._process.returncode == -signal.SIGKILL
     runs = TrackingClient(long_grid).search_runs("")
-    assert {run.info.run_name: run.info.status for run in runs}["grid"] == "FAILED"
+    assert {run.info.run_name: run.info.status for run in runs}[PARENT_RUN_NAME] == "FAILED"
 
 
 def test_computing_worker_process_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
