@@ -11,12 +11,11 @@ import time
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contract.errors import EndpointError, ReleaseError
 from contract.paths import PROJECT_ROOT
 from contract.release import CHECK_FILE, PARITY_TOLERANCE, Release, load_release
-from contract.release_store import ReleaseStore
 from contract.response_attributes import HEADER, parse_attributes
 from contract.settings.messages import ENV_PREFIX
 from contract.settings.sections import ServingSettings
@@ -27,6 +26,9 @@ from endpoints.logs import BACKEND_LOG, remove_log
 from endpoints.ports import HOST, find_free_port
 from endpoints.state import Backend, BackendType, State, utc_now
 from endpoints.target import JSON
+
+if TYPE_CHECKING:
+    from contract.release_store import ReleaseStore
 
 START_TIMEOUT_SECONDS = 60.0
 RESPONSE_TIMEOUT_SECONDS = 10.0
@@ -70,7 +72,7 @@ class Backends:
                     digest.update(file.read_bytes())
         return digest.hexdigest()
 
-    def start(self, store: ReleaseStore, version: str, backend_type: BackendType) -> Backend:
+    def start(self, store: "ReleaseStore", version: str, backend_type: BackendType) -> Backend:
         """Download a release, start a server of it, and check it with the release's check rows.
 
         If that fails, `remove_unreferenced` removes what was created.

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from contract.errors import EndpointError, StackError
 from contract.release import Release
-from contract.release_store import ReleaseStore
 from contract.response_attributes import HEADER
 from contract.settings.loader import Settings
 from endpoints import client, processes
@@ -43,6 +42,7 @@ from endpoints.target import (
 if TYPE_CHECKING:
     import psutil
 
+    from contract.release_store import ReleaseStore
     from training.result import Progress, TrainingResult
 
 logger = logging.getLogger(__name__)
@@ -199,8 +199,11 @@ class LocalTarget(Target):
                 raise EndpointError(f"{self._endpoints_folder}: {error.strerror}") from None
         return tuple(removed)
 
-    def _select_release(self, version: str | None, model: str | None) -> tuple[ReleaseStore, str]:
+    def _select_release(self, version: str | None, model: str | None) -> "tuple[ReleaseStore, str]":
         """Return the release store and the version to deploy; release the model first if passed."""
+        # Loaded late, with its AWS SDK: other commands don't use it.
+        from contract.release_store import ReleaseStore  # noqa: PLC0415
+
         uri = self.settings.resolve_path(self.settings.release.store)
         store = ReleaseStore(uri, self.settings.release.model)
         if model:

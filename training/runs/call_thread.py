@@ -9,8 +9,10 @@ it waits for the result.
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, current_thread
 from typing import Any, TypeVar
+
+from contract.errors import TrackingError
 
 T = TypeVar("T")
 BUSY_SECONDS = 5.0
@@ -22,10 +24,18 @@ class CallThread:
 
     def __init__(self) -> None:
         """Start the thread."""
+        self._abandoned: list[Thread] = []
         self._start()
 
     def call(self, function: Callable[[], T]) -> T:
-        """Run a function in the thread; return its result, or raise its exception."""
+        """Run a function in the thread; return its result, or raise its exception.
+
+        The function may itself use `call`.
+        """
+        if current_thread() is self._thread:
+            return function()
+        if current_thread() in self._abandoned:
+            raise TrackingError("interrupted")
         future: Future[T] = Future()
         self._queue.put((function, future))
         return future.result()
@@ -33,19 +43,21 @@ class CallThread:
     def recover(self) -> None:
         """Make the next call possible soon: after an interrupt, a call may still be in progress.
 
-        A call that doesn't complete, such as a request that is retried, is left to a thread that
-        nobody waits for.
+        A call that doesn't complete, such as a request that is retried, is abandoned: its thread
+        can't make another call.
         """
         future: Future[None] = Future()
         self._queue.put((lambda: None, future))
         try:
             future.result(BUSY_SECONDS)
         except TimeoutError:
+            self._abandoned.append(self._thread)
             self._start()
 
     def _start(self) -> None:
         self._queue: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
-        Thread(target=_run, args=(self._queue,), daemon=True, name="mlflow").start()
+        self._thread = Thread(target=_run, args=(self._queue,), daemon=True, name="mlflow")
+        self._thread.start()
 
 
 def _run(queue: "SimpleQueue[tuple[Callable[[], Any], Future[Any]]]") -> None:

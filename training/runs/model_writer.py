@@ -35,7 +35,7 @@ class _Template:
     folder: Path
     metadata: Model
     """The content of MLmodel."""
-    type_names: set[str]
+    type_names: set[bytes]
     """The names of all types and functions in the model."""
 
 

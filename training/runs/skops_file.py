@@ -21,11 +21,11 @@ def write_skops_file(pipeline: Pipeline, file: Path) -> None:
         skops.io.dump(pipeline, file)
 
 
-def read_type_names(file: Path) -> set[str]:
+def read_type_names(file: Path) -> set[bytes]:
     """Return the names of all types and functions in a skops file, which skops checks."""
     with ZipFile(file) as archive:
-        schema = archive.read("schema.json").decode()
-    return set(re.findall(r'"(?:__class__|__module__|module_path|function)": "[^"]*"', schema))
+        schema = archive.read("schema.json")
+    return set(re.findall(rb'"(?:__class__|__module__|module_path|function)": "[^"]*"', schema))
 
 
 @contextmanager
@@ -34,12 +34,8 @@ def _compact_json() -> Iterator[None]:
 
     Other threads get compact JSON meanwhile, which has the same content.
     """
-    dumps = json.dumps
-
-    def compact(value: object, **options: object) -> str:
-        return dumps(value, **{**options, "indent": None})  # type: ignore[arg-type]
-
-    json.dumps = compact  # type: ignore[assignment]
+    dumps, encode = json.dumps, json.JSONEncoder().encode
+    json.dumps = lambda value, **_: encode(value)
     try:
         yield
     finally:

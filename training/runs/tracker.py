@@ -164,18 +164,8 @@ class Tracker:
 
     def log_combination(self, evaluated: EvaluatedPipeline, parent_id: str) -> str:
         """Log a combination with its model in a child run; return the run's id."""
-        started_at = time.time() - evaluated.fit_seconds
-        params = {"family": evaluated.family, **evaluated.params}
-        run_id = self._client.create_run(
-            evaluated.name, {MLFLOW_PARENT_RUN_ID: parent_id}, started_at
-        )
-        metrics = {**evaluated.metrics, "fit_seconds": evaluated.fit_seconds}
-        with self._client.errors():
-            self._client.log_batch(run_id, metrics, params)
-            self._client.client.log_inputs(run_id, self._inputs)
-            self._log_model(run_id, evaluated, {key: str(value) for key, value in params.items()})
-            self._client.client.set_terminated(run_id)
-        return run_id
+        # In one call: passing each request to another thread takes time.
+        return self._client.call(lambda: self._log_combination(evaluated, parent_id))
 
     def log_result(
         self, parent_id: str, leaderboard: pd.DataFrame, winner_id: str, test: Mapping[str, float]
@@ -248,6 +238,20 @@ class Tracker:
             lambda: self._client.client.set_tag(run_id, HEARTBEAT_TAG, heartbeat())
         )
         return run_id, lock
+
+    def _log_combination(self, evaluated: EvaluatedPipeline, parent_id: str) -> str:
+        started_at = time.time() - evaluated.fit_seconds
+        params = {"family": evaluated.family, **evaluated.params}
+        run_id = self._client.create_run(
+            evaluated.name, {MLFLOW_PARENT_RUN_ID: parent_id}, started_at
+        )
+        metrics = {**evaluated.metrics, "fit_seconds": evaluated.fit_seconds}
+        with self._client.errors():
+            self._client.log_batch(run_id, metrics, params)
+            self._client.client.log_inputs(run_id, self._inputs)
+            self._log_model(run_id, evaluated, {key: str(value) for key, value in params.items()})
+            self._client.client.set_terminated(run_id)
+        return run_id
 
     def _log_model(self, run_id: str, evaluated: EvaluatedPipeline, params: dict[str, str]) -> None:
         client = self._client.client
