@@ -109,6 +109,25 @@ def run(
     )
 
 
+def environment_without_make() -> dict[str, str]:
+    """Return this environment without what `make test ARGS=...` passes to the commands it runs."""
+    return {
+        name: value for name, value in os.environ.items() if "MAKE" not in name and name != "ARGS"
+    }
+
+
+def run_make(*arguments: str, cwd: Path = PROJECT_ROOT) -> "subprocess.CompletedProcess[str]":
+    """Run make as from a user's shell, even if make runs the tests."""
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=cwd,
+        env=environment_without_make(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def start(
     module: str, *arguments: str, folder: Path, **environment: str
 ) -> "subprocess.Popen[str]":

@@ -15,7 +15,7 @@ import yaml
 
 from contract.paths import PROJECT_ROOT
 from scripts.aws.cdk import NODE
-from tests.helpers import run
+from tests.helpers import run, run_make
 
 LOCKS = sorted((PROJECT_ROOT / "requirements").glob("*.txt"))
 
@@ -26,19 +26,6 @@ def _pins(lock: Path) -> dict[str, set[str]]:
         if match := re.match(r"([a-z0-9-]+)(?:\[\w+\])?==(\S+)", line):
             pins.setdefault(match[1], set()).add(match[2])
     return pins
-
-
-def _make(*arguments: str, cwd: Path = PROJECT_ROOT) -> "subprocess.CompletedProcess[str]":
-    """Run make without the variables of the make process that runs the tests."""
-    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
-    return subprocess.run(
-        ["make", *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
@@ -95,7 +82,7 @@ def test_all_locks_have_the_same_mlflow() -> None:
 
 
 def test_make_help_lists_every_target() -> None:
-    shown = _make("help").stdout
+    shown = run_make("help").stdout
     phony = re.findall(r"^\.PHONY: (\S+)", (PROJECT_ROOT / "Makefile").read_text(), flags=re.M)
 
     assert len(phony) > 5
@@ -111,16 +98,16 @@ def test_installed_lock_is_not_installed_again(tmp_path: Path) -> None:
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/.train").touch()
 
-    assert _make("--question", ".venv/.train", cwd=tmp_path).returncode == 0
+    assert run_make("--question", ".venv/.train", cwd=tmp_path).returncode == 0
     (tmp_path / ".venv/.train").unlink()
-    assert _make("--question", ".venv/.train", cwd=tmp_path).returncode == 1
+    assert run_make("--question", ".venv/.train", cwd=tmp_path).returncode == 1
 
 
 def test_unsupported_python_is_refused_in_one_line(tmp_path: Path) -> None:
     old = tmp_path / "python3"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.18 && exit\nexit 1\n')
     old.chmod(0o755)
-    done = _make("train", f"PYTHON={old}", f"VENV={tmp_path}/venv")
+    done = run_make("train", f"PYTHON={old}", f"VENV={tmp_path}/venv")
 
     assert done.returncode == 2
     assert done.stderr.startswith("setup: Python 3.8.18 is not supported; set PYTHON=...")

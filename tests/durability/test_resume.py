@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings
 from tests.durability.trainings import (
     GRIDS,
@@ -23,7 +21,7 @@ from tests.durability.trainings import (
     resume,
     runs_of,
 )
-from tests.helpers import run, start, train_in_process, write_settings
+from tests.helpers import run, run_make, start, train_in_process, write_settings
 from training.result import TrainingResult
 from training.runs.tags import HEARTBEAT_TAG, WINNER_RUN_ID_TAG
 
@@ -116,13 +114,7 @@ def test_force_trains_again(folder: Path) -> None:
     assert again["already_tracked"] == 0
     assert again["parent_run_id"] != first["parent_run_id"]
     assert len(runs_of(folder)[1]) == 2 * TOTAL
-    shown = subprocess.run(
-        ["make", "-n", "train", "FORCE=1"],
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    shown = run_make("--dry-run", "train", "FORCE=1")
     assert "scripts train --force" in " ".join(shown.stdout.split())
 
 

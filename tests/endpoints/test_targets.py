@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.paths import PROJECT_ROOT
-from tests.helpers import environment_for, write_settings
+from tests.helpers import environment_for, run_make, write_settings
 
 MAKE_TARGETS = [
     *("deploy-endpoint", "status", "smoke-test", "teardown", "rollback"),
@@ -18,13 +18,7 @@ MAKE_TARGETS = [
 
 def make(target: str, *variables: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run the command of a make target, in this environment instead of the one of `make`."""
-    lines = subprocess.run(
-        ["make", "--dry-run", target, *variables],
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    lines = run_make("--dry-run", target, *variables).stdout
     command = shlex.split(next(line for line in lines.splitlines() if " -m scripts" in line))
     return subprocess.run(
         [sys.executable, *command[1:]],

@@ -1,13 +1,13 @@
 """Run the Makefile's targets and the CDK CLI against an emulated account."""
 
 import fcntl
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from contract.paths import PROJECT_ROOT
 from tests.emulator.account import Account
+from tests.helpers import environment_without_make
 
 CompletedProcess = subprocess.CompletedProcess[str]
 
@@ -30,16 +30,12 @@ def cdk(account: Account, *arguments: str) -> str:
 
 
 def _run(account: Account, command: list[str], **environment: str) -> CompletedProcess:
-    # Without the variables of the make that runs the tests: this make would inherit its options.
-    inherited = {
-        name: value for name, value in os.environ.items() if "MAKE" not in name and name != "ARGS"
-    }
     own = {"STACK_INFRA__ALARM_EMAIL": "team@example.com", "CI": "true"}
     with _cdk_lock():
         return subprocess.run(
             command,
             cwd=PROJECT_ROOT,
-            env={**inherited, **own, **account.environment, **environment},
+            env={**environment_without_make(), **own, **account.environment, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
