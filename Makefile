@@ -125,7 +125,7 @@ test-quick: $(DEV_STAMP) $(CDK_STAMP) ## run the tests that take less than half 
 	@$(RUN) -m pytest -m "not slow" $(ARGS)
 
 .PHONY: bench
-bench: $(DEV_STAMP) ## benchmark speed, memory and scaling against alternatives (about ten minutes; ARGS=growth for one)
+bench: $(DEV_STAMP) ## benchmark speed, memory and scaling against alternatives (10 to 30 minutes; ARGS=growth for one)
 	@$(RUN) -m benchmarks $(ARGS)
 
 .PHONY: check
