@@ -40,6 +40,6 @@ def fastapi_app() -> Any:  # noqa: ANN401 - FastAPI is not a dependency
     @app.post("/invocations")
     def invocations(payload: dict[str, Any] = Body()) -> dict[str, list[float]]:  # noqa: B008
         table = pd.DataFrame(**payload["dataframe_split"])
-        return {"predictions": [float(one) for one in model.predict(table)]}
+        return {"predictions": [float(value) for value in model.predict(table)]}
 
     return app

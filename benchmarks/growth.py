@@ -164,8 +164,8 @@ def _plot(results: dict[str, Points], file: Path) -> None:
     figure, panels = plt.subplots(2, 2, figsize=(8, 6), layout="constrained", sharex="col")
     for (name, points), (upper, lower) in zip(results.items(), panels.T, strict=True):
         for panel, label, values in (
-            (upper, "seconds", [one.seconds for one in points.values()]),
-            (lower, "peak memory in MB", [one.peak_megabytes for one in points.values()]),
+            (upper, "seconds", [point.seconds for point in points.values()]),
+            (lower, "peak memory in MB", [point.peak_megabytes for point in points.values()]),
         ):
             sizes = list(points)
             panel.loglog(sizes, values, "o-", label="measured")

@@ -52,11 +52,11 @@ class RunningServer:
 
     def memory(self) -> float:
         """Return the proportional set size of its largest process, a worker, in MB."""
-        return max(one.memory_full_info().pss for one in self.processes()) / 1e6
+        return max(process.memory_full_info().pss for process in self.processes()) / 1e6
 
     def unique_memory(self) -> float:
         """Return the total unique set size of its processes, in MB."""
-        return sum(one.memory_full_info().uss for one in self.processes()) / 1e6
+        return sum(process.memory_full_info().uss for process in self.processes()) / 1e6
 
     def processes(self) -> list[psutil.Process]:
         """Return all of its processes."""
@@ -140,14 +140,14 @@ def _stop(process: psutil.Process) -> None:
         processes = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return
-    for one in processes:
+    for each in processes:
         try:
-            one.terminate()
+            each.terminate()
         except psutil.NoSuchProcess:
             continue
     _, alive = psutil.wait_procs(processes, timeout=15)
-    for one in alive:
-        one.kill()
+    for each in alive:
+        each.kill()
 
 
 def _environment() -> dict[str, str]:

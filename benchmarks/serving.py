@@ -170,13 +170,13 @@ def measure_server(
     running: RunningServer, bodies: Bodies, seconds: float, figures: Figures
 ) -> None:
     """Send the loads to a server, and append one value to each of its figures."""
-    one, batch = (
+    single, batch = (
         build_request(running.port, running.server.path, body)
         for body in (bodies.one, bodies.batch)
     )
-    send_load(running.port, one, 0.3, minimum=WARM_UP_REQUESTS)
-    sequential = send_load(running.port, one, seconds)
-    concurrent = send_load(running.port, one, seconds, CONNECTIONS)
+    send_load(running.port, single, 0.3, minimum=WARM_UP_REQUESTS)
+    sequential = send_load(running.port, single, seconds)
+    concurrent = send_load(running.port, single, seconds, CONNECTIONS)
     batches = send_load(running.port, batch, seconds / 2, minimum=3)
     measured = {
         "p50_ms": 1000 * sequential.quantile(0.5),
@@ -204,8 +204,8 @@ def count_differing_rows(server: Server, bodies: Bodies) -> tuple[int, int]:
 
 
 def _parse_predictions(body: bytes) -> list[float]:
-    predictions = json.loads(body)["predictions"]
-    return [one["prediction"] if isinstance(one, dict) else one for one in predictions]
+    values = json.loads(body)["predictions"]
+    return [value["prediction"] if isinstance(value, dict) else value for value in values]
 
 
 def run_soak_test(server: Server, body: bytes, seconds: float) -> dict[str, float]:

@@ -33,7 +33,7 @@ def run(repeats: int = 3) -> None:
         repeats: The number of rounds, after one that fills the CDK's caches and isn't counted.
     """
     rounds = [_round() for _ in range(repeats + 1)][1:]
-    ratios = {pair: [one[pair[0]] / one[pair[1]] for one in rounds] for pair in GOALS}
+    ratios = {pair: [times[pair[0]] / times[pair[1]] for times in rounds] for pair in GOALS}
     file = save_results(
         "synthesis",
         {"seconds": rounds, "ratios": {f"{a} / {b}": values for (a, b), values in ratios.items()}},
@@ -41,11 +41,11 @@ def run(repeats: int = 3) -> None:
     print_table(
         "Synthesis, whole processes; median of the rounds",
         ("", "seconds", "times an empty stack", "goal"),
-        [(EMPTY, f"{median(one[EMPTY] for one in rounds):.1f}", "", "")]
+        [(EMPTY, f"{median(times[EMPTY] for times in rounds):.1f}", "", "")]
         + [
             (
                 name,
-                f"{median(one[name] for one in rounds):.1f}",
+                f"{median(times[name] for times in rounds):.1f}",
                 f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})",
                 GOALS[name, reference],
             )

@@ -52,7 +52,8 @@ def run(repeats: int = 3, per_family: int = 3) -> None:
         logger.info(f"training, round {number} of {repeats}")
         rounds.append(_run_round(per_family))
     ratios = {
-        pair: [one[pair[0]].seconds / one[pair[1]].seconds for one in rounds] for pair in GOALS
+        pair: [usages[pair[0]].seconds / usages[pair[1]].seconds for usages in rounds]
+        for pair in GOALS
     }
     file = save_results("training", _results(rounds, ratios, per_family))
     _print(rounds, ratios)
@@ -92,7 +93,9 @@ def _require_complete(usage: Usage) -> Usage:
 def _extrapolate(usage: Usage) -> Usage:
     """Extrapolate the naive loop from some combinations of each family to all of them."""
     families = json.loads(usage.output).values()
-    rest = sum(one["seconds"] * (one["combinations"] / one["trained"] - 1) for one in families)
+    rest = sum(
+        family["seconds"] * (family["combinations"] / family["trained"] - 1) for family in families
+    )
     share = usage.cpu_seconds / usage.seconds
     return Usage(
         usage.seconds + rest,
@@ -131,15 +134,15 @@ def _results(rounds: list[dict[str, Usage]], ratios: Ratios, per_family: int) ->
         "naive_combinations_per_family": per_family,
         "ratios": {f"{a} / {b}": values for (a, b), values in ratios.items()},
         "rounds": [
-            {name: {**asdict(usage), "output": None} for name, usage in one.items()}
-            for one in rounds
+            {name: {**asdict(usage), "output": None} for name, usage in usages.items()}
+            for usages in rounds
         ],
     }
 
 
 def _print(rounds: list[dict[str, Usage]], ratios: Ratios) -> None:
     def median_of(name: str, figure: str) -> float:
-        return float(median(getattr(one[name], figure) for one in rounds))
+        return float(median(getattr(usages[name], figure) for usages in rounds))
 
     print_table(
         "All 78 combinations, whole processes; median of the rounds",

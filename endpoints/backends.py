@@ -146,15 +146,15 @@ class Backends:
 
     def remove_unreferenced(self, state: State) -> None:
         """Stop the endpoint's servers that its state does not reference; remove their folders."""
-        pids = set().union(*(processes.process_tree(one.pid) for one in state.backends))
+        pids = set().union(*(processes.process_tree(backend.pid) for backend in state.backends))
         found = processes.find_by_folder(self._folder)
         processes.stop([process for process in found if process.pid not in pids])
         if (self._folder.parent / CONTAINERS_FILE).exists():
-            names = {self._container_name(one) for one in state.backends}
+            names = {self._container_name(backend) for backend in state.backends}
             for name in self._containers.find_by_label(ENDPOINT_LABEL, self._folder):
                 if name not in names:
                     self._containers.remove(name)
-        ids = {one.id for one in state.backends}
+        ids = {backend.id for backend in state.backends}
         for path in self._folder.iterdir() if self._folder.exists() else []:
             if path.is_dir() and path.name not in ids:
                 shutil.rmtree(path, ignore_errors=True)
@@ -266,12 +266,12 @@ def check_predictions(
         found = attributes or "no attributes"
         raise EndpointError(f"{backend.name}: another release responded ({found})")
     try:
-        actual = [float(one) for one in json.loads(response)["predictions"]]
+        actual = [float(value) for value in json.loads(response)["predictions"]]
     except (ValueError, KeyError, TypeError):
         reason = f"the response has no predictions: {response[:200]}"
         raise EndpointError(f"{backend.name}: {reason}") from None
     pairs = zip(actual, expected, strict=False)
-    differs = [not math.isclose(one, other, rel_tol=PARITY_TOLERANCE) for one, other in pairs]
+    differs = [not math.isclose(*pair, rel_tol=PARITY_TOLERANCE) for pair in pairs]
     if len(actual) != len(expected) or any(differs):
         row = differs.index(True) if any(differs) else min(len(actual), len(expected))
         figures = f"{actual[row : row + 1]} instead of {expected[row : row + 1]}"

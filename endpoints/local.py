@@ -162,7 +162,7 @@ class LocalTarget(Target):
                 problems.append(f"no response from {self._origin}")
         except StackError as error:
             problems.append(str(error))
-        live, previous = (self._deployment(one) for one in (state.live, state.previous))
+        live, previous = (self._deployment(backend) for backend in (state.live, state.previous))
         return Status(self._name, self._url, live, previous, tuple(repaired), tuple(problems))
 
     def invoke(
@@ -189,8 +189,8 @@ class LocalTarget(Target):
                 pids = ", ".join(str(process.pid) for process in self._find_all_processes())
                 raise EndpointError(f"processes of the endpoints can't be stopped: {pids}")
             containers = remove_containers(self._endpoints_folder)
-            folders = [one for one in self._endpoints_folder.iterdir() if one.is_dir()]
-            removed += [f"endpoint {one.name}" for one in folders]
+            folders = [path for path in self._endpoints_folder.iterdir() if path.is_dir()]
+            removed += [f"endpoint {folder.name}" for folder in folders]
             removed += [_count(len(found), "process", "es")] if found else []
             removed += [_count(containers, "container", "s")] if containers else []
             try:
@@ -336,7 +336,7 @@ class LocalTarget(Target):
     def _remove_empty_folders(self) -> None:
         """Remove the endpoint's folder, and the router with the last endpoint."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        if not any(one.is_dir() for one in self._endpoints_folder.iterdir()):
+        if not any(path.is_dir() for path in self._endpoints_folder.iterdir()):
             self._router.stop()
             shutil.rmtree(self._endpoints_folder, ignore_errors=True)
 

@@ -53,7 +53,7 @@ class RouterProcess:
         if self._is_own(info) and info.get("code_digest") == router_code_digest():
             return False
         # A router that hangs or is to be replaced has to release the port first.
-        processes.stop([one for one in self._find() if _port_of(one) == self._port])
+        processes.stop([process for process in self._find() if _port_of(process) == self._port])
         self._require_free_port(info)
         command = [sys.executable, "-m", ROUTER_MODULE]
         command += ["--endpoints-folder", str(self._endpoints_folder), "--port", str(self._port)]
@@ -76,7 +76,7 @@ class RouterProcess:
                 reason = self._last_log_line()
                 raise EndpointError(f"the router on port {self._port} does not start: {reason}")
             time.sleep(0.02)
-        processes.stop([one for one in self._find() if one.pid != self._process.pid])
+        processes.stop([process for process in self._find() if process.pid != self._process.pid])
 
     def stop(self) -> None:
         """Stop the router, on whatever port it listens."""

@@ -161,7 +161,9 @@ def _test_rows(
     from training.data.dataset import Dataset, read_test  # noqa: PLC0415
     from training.data.tables import PANDAS_DTYPES, read_table  # noqa: PLC0415
 
-    columns = {one.name: pd.Series(dtype=PANDAS_DTYPES[one.type]) for one in manifest.columns}
+    columns = {
+        column.name: pd.Series(dtype=PANDAS_DTYPES[column.type]) for column in manifest.columns
+    }
     source = f"{manifest.model} version {manifest.version}"
     training = Dataset(pd.DataFrame(columns), pd.Series(dtype="float64"), source, "")
     data = settings.data.model_copy(update={"missing_values": manifest.missing_values})
@@ -203,7 +205,8 @@ def _create_report(
     rows = [SmokeTestRow(*row) for row in zip(*columns, strict=True)]
     rmse = limit = None
     if expected.labels:
-        errors = [one - label for one, label in zip(predictions, expected.labels, strict=True)]
+        pairs = zip(predictions, expected.labels, strict=True)
+        errors = [prediction - label for prediction, label in pairs]
         rmse = math.sqrt(sum(error * error for error in errors) / len(errors))
         metrics = release.manifest.test_metrics or release.manifest.validation_metrics
         limit = RMSE_FACTOR * metrics["RMSE"]
@@ -214,7 +217,7 @@ def _parse_predictions(response: InvocationResponse) -> list[float]:
     try:
         # JSON has no NaN: a server may write null instead.
         predictions = json.loads(response.body)["predictions"]
-        return [math.nan if one is None else float(one) for one in predictions]
+        return [math.nan if prediction is None else float(prediction) for prediction in predictions]
     except (ValueError, KeyError, TypeError):
         start = response.body[:100].decode(errors="replace")
         raise SmokeTestError(f"the endpoint returns no predictions: {start}") from None

@@ -63,7 +63,7 @@ class State(_StateModel):
     @property
     def backends(self) -> list[Backend]:
         """The backends that exist."""
-        return [one for one in (self.live, self.previous) if one]
+        return [backend for backend in (self.live, self.previous) if backend]
 
 
 def load_state(folder: Path) -> State:

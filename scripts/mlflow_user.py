@@ -79,12 +79,16 @@ def _find_resources(
         ]
     return [
         *(
-            (ResourceType.EXPERIMENT, users.get_experiment_id(one), f"experiment {one}")
-            for one in experiments
+            (
+                ResourceType.EXPERIMENT,
+                users.get_experiment_id(experiment),
+                f"experiment {experiment}",
+            )
+            for experiment in experiments
         ),
         *(
-            (ResourceType.MODEL, users.get_model_id(one), f"registered model {one}")
-            for one in models
+            (ResourceType.MODEL, users.get_model_id(model), f"registered model {model}")
+            for model in models
         ),
     ]
 

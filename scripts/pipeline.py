@@ -78,15 +78,15 @@ def _print_summary(
     """Print the results, their locations, and how to stop what runs."""
     metrics = {"validation": result.winner.metrics, "test": result.test_metrics}
     figures = [
-        "{} RMSE {}, MAPE {}, R2 {}".format(name, *format_metrics(one))
-        for name, one in metrics.items()
-        if one
+        "{} RMSE {}, MAPE {}, R2 {}".format(name, *format_metrics(scores))
+        for name, scores in metrics.items()
+        if scores
     ]
     store = ReleaseStore(settings.resolve_path(settings.release.store), settings.release.model)
     live, version = deployed.live, release.manifest.version
     lines = [
         ("Trained", f"{result.winner.name} (run {result.winner.run_id})"),
-        *(("", one) for one in figures),
+        *(("", figure) for figure in figures),
         ("Released", f"{settings.release.model} version {version}, in {store.uri}"),
         ("Live", f"{live.name} (sha256 {live.digest[:12]}, {live.compute})"),
         ("Endpoint", deployed.url),

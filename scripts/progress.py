@@ -49,7 +49,9 @@ class LineProgress:
         """Log a combination's metric, and the best one so far."""
         self._done += 1
         count = f"[{self._done:>{len(str(self._total))}}/{self._total}]"
-        value, best_value = (format_metric(one, self._metric) for one in (entry, best))
+        value, best_value = (
+            format_metric(combination, self._metric) for combination in (entry, best)
+        )
         values = f"{self._metric} {value}  best {best_value}"
         logger.info("%s %s  %s  %.2f s", count, entry.name, values, entry.fit_seconds)
 

@@ -111,10 +111,10 @@ def _load_session(release: Release) -> onnxruntime.InferenceSession:
 
 
 def _check_inputs(release: Release, session: onnxruntime.InferenceSession) -> None:
-    actual = {one.name: (one.type, one.shape[0]) for one in session.get_inputs()}
+    actual = {tensor.name: (tensor.type, tensor.shape[0]) for tensor in session.get_inputs()}
     counts = Counter(column.packed_input for column in release.manifest.columns)
     expected = {name: (TENSOR_TYPES[name], count) for name, count in counts.items()}
-    outputs = [one.name for one in session.get_outputs()]
+    outputs = [tensor.name for tensor in session.get_outputs()]
     if actual != expected or outputs != [PREDICTION]:
         differing = sorted(set(actual.items()) ^ set(expected.items()))
         what = f"the columns of type {differing[0][0]}" if differing else f"the outputs {outputs}"

@@ -41,7 +41,7 @@ def test_paths_and_modules_exist(file: Path) -> None:
 
 @page
 def test_named_tests_exist(file: Path) -> None:
-    source = "\n".join(one.read_text() for one in (PROJECT_ROOT / "tests").rglob("test_*.py"))
+    source = "\n".join(file.read_text() for file in (PROJECT_ROOT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", file.read_text()):
         assert f"def {name}(" in source
 

@@ -232,7 +232,7 @@ class _Registry:
         with self._tracking.errors():
             query = f"name = '{self._name}' and run_id = '{run_id}'"
             versions = self._client.search_model_versions(query)
-        return max(versions, key=lambda one: int(one.version), default=None)
+        return max(versions, key=lambda version: int(version.version), default=None)
 
     def create_version(self, run_id: str) -> ModelVersion:
         """Register a run's model as a new version, without files."""

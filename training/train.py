@@ -103,7 +103,9 @@ class _TrainingRun:
 
     def ranked(self) -> Sequence[LeaderboardEntry]:
         """Sort by the metric, best first; ties by name, so that the order is deterministic."""
-        return sorted(self.entries, key=lambda one: (loss(one.metrics, self.metric), one.name))
+        return sorted(
+            self.entries, key=lambda entry: (loss(entry.metrics, self.metric), entry.name)
+        )
 
     def leaderboard(self) -> pd.DataFrame:
         """Return the leaderboard as the table that is logged to MLflow."""

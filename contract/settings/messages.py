@@ -18,7 +18,7 @@ def explain(error: ValidationError, source: str, root: type[BaseModel]) -> str:
         source: The file's name, for a key that is not set by an environment variable.
         root: The validated model, whose fields are suggested for an unknown key.
     """
-    # pydantic reports a misspelled key as unknown and as missing; only the first tells what to fix.
+    # pydantic reports a misspelled key as unknown and as missing; only the first says what to fix.
     first, *others = sorted(error.errors(), key=lambda finding: finding["type"] == "missing")
     parts = [str(part) for part in first["loc"] if part not in {"str", "int", "float", "bool"}]
     key = ".".join(parts)

@@ -129,8 +129,11 @@ class Roles(Construct):
                 "DescribeNetwork",
                 "describing networks does not support resource-level permissions",
                 [
-                    *("ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces"),
-                    *("ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs"),
+                    "ec2:DescribeDhcpOptions",
+                    "ec2:DescribeNetworkInterfaces",
+                    "ec2:DescribeSecurityGroups",
+                    "ec2:DescribeSubnets",
+                    "ec2:DescribeVpcs",
                 ],
                 [ANY_RESOURCE],
             ),
@@ -139,7 +142,8 @@ class Roles(Construct):
                 "each network interface of a job has a new id; they can only be created in this "
                 "network",
                 [
-                    *("ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"),
+                    "ec2:CreateNetworkInterface",
+                    "ec2:DeleteNetworkInterface",
                     "ec2:CreateNetworkInterfacePermission",
                     "ec2:DeleteNetworkInterfacePermission",
                 ],
@@ -182,8 +186,11 @@ class Roles(Construct):
                 "ReadAndWriteArtifacts",
                 "each run has a new name; MLflow deletes what its users delete, below one prefix",
                 [
-                    *("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject"),
-                    *("s3:ListMultipartUploadParts", "s3:PutObject"),
+                    "s3:AbortMultipartUpload",
+                    "s3:DeleteObject",
+                    "s3:GetObject",
+                    "s3:ListMultipartUploadParts",
+                    "s3:PutObject",
                 ],
                 self._data.object_arns(BucketPrefix.RUNS),
             ),

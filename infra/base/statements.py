@@ -72,8 +72,10 @@ def write_logs(log_group: str) -> Statement:
         "SageMaker creates a log group or a log stream for each job and endpoint, and looks up "
         "the existing ones",
         [
-            *("logs:CreateLogGroup", "logs:CreateLogStream"),
-            *("logs:DescribeLogStreams", "logs:PutLogEvents"),
+            "logs:CreateLogGroup",
+            "logs:CreateLogStream",
+            "logs:DescribeLogStreams",
+            "logs:PutLogEvents",
         ],
         [log_group_arn(log_group)],
     )

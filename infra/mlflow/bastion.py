@@ -182,8 +182,10 @@ _OPEN_CHANNELS = Statement(
     "OpenSessionManagerChannels",
     "Session Manager's channels do not support resource-level permissions",
     [
-        *("ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel"),
-        *("ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"),
+        "ssmmessages:CreateControlChannel",
+        "ssmmessages:CreateDataChannel",
+        "ssmmessages:OpenControlChannel",
+        "ssmmessages:OpenDataChannel",
     ],
     [ANY_RESOURCE],
 )

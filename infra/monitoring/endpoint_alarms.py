@@ -83,7 +83,7 @@ class EndpointAlarms(Construct):
         name = self._stage.endpoint
         requests = ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")
         return [
-            (f"{name}: requests per minute", [self.metric(one, "Sum") for one in requests]),
+            (f"{name}: requests per minute", [self.metric(metric, "Sum") for metric in requests]),
             (
                 f"{name}: model latency in microseconds",
                 [self.metric("ModelLatency", statistic) for statistic in ("p50", "p90", "p99")],

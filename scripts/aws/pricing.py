@@ -218,7 +218,9 @@ def _dashboard(costs: CostCalculator, name: str, _: Properties) -> list[CostItem
 
 
 def _cluster(costs: CostCalculator, name: str, properties: Properties) -> list[CostItem]:
-    settings = {one["Name"]: one["Value"] for one in properties.get("ClusterSettings", [])}
+    settings = {
+        setting["Name"]: setting["Value"] for setting in properties.get("ClusterSettings", [])
+    }
     if settings.get("containerInsights") != "enabled":
         return []
     count = costs.prices.get("assumptions", "insights_metrics")

@@ -70,17 +70,17 @@ def test_concurrent_adds_keep_the_first_manifest(
     store: ReleaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both writers found no manifest; the second one to write it must not replace the first."""
-    one, two = (write_release(tmp_path / name, content=name.encode()) for name in ("a", "b"))
+    first, second = (write_release(tmp_path / name, content=name.encode()) for name in ("a", "b"))
     write_once = contract.release_store._write_once
 
     def add_another_first(file: Path, content: bytes) -> bool:
         monkeypatch.undo()
-        ReleaseStore(store.uri, "houses").add(two)
+        ReleaseStore(store.uri, "houses").add(second)
         return write_once(file, content)
 
     monkeypatch.setattr(contract.release_store, "_write_once", add_another_first)
     with pytest.raises(ReleaseError, match="contains another release"):
-        store.add(one)
+        store.add(first)
 
 
 def test_release_without_manifest_is_not_listed(store: ReleaseStore, tmp_path: Path) -> None:

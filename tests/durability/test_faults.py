@@ -62,8 +62,8 @@ def test_killed_worker_is_reported_in_one_line(folder: Path, uninterrupted: Lead
     assert process.returncode == 2
     reason = "the worker process was killed: the machine may be out of memory"
     assert out.splitlines()[-1] == f"error: {reason}"
-    assert [one.info.status for one in runs_of(folder)[0]] == ["FAILED"]
-    assert len([one for one in runs_of(folder)[1] if one.info.status == "FINISHED"]) == 6
+    assert [run.info.status for run in runs_of(folder)[0]] == ["FAILED"]
+    assert len([run for run in runs_of(folder)[1] if run.info.status == "FINISHED"]) == 6
 
 
 def _small_disk(folder: Path, kilobytes: int) -> list[str] | None:
@@ -100,7 +100,7 @@ def test_full_disk_is_reported_in_one_line_and_the_training_resumes(
     line = done.stderr.splitlines()[-1]
     assert line.startswith("error: tracking at ")
     assert "No space left on device" in line or "disk is full" in line
-    kept = len([one for one in done.stderr.splitlines() if one.startswith("[")])
+    kept = len([line for line in done.stderr.splitlines() if line.startswith("[")])
     assert 0 < kept < TOTAL
 
     # With free space again.
@@ -133,11 +133,11 @@ class Server:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        below = [self._process.pid]
-        for one in below:
-            below += children_of(one)
-        for one in reversed(below):
-            os.kill(one, signal.SIGKILL)
+        pids = [self._process.pid]
+        for pid in pids:
+            pids += children_of(pid)
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_restarted_server_is_retried(
     assert "Traceback" not in out
     assert "no response from the tracking server; retrying" in out.splitlines()
     assert leaderboard_of(resume(folder)) == uninterrupted
-    assert {one.info.status for one in runs_of(folder)[1]} <= {"FINISHED", "KILLED"}
+    assert {run.info.status for run in runs_of(folder)[1]} <= {"FINISHED", "KILLED"}
 
 
 def test_stopped_server_is_reported_in_one_line_and_the_training_resumes(

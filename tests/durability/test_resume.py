@@ -35,7 +35,7 @@ def test_after_kill_9_only_missing_combinations_are_trained(
     workers = children_of(process.pid)
     process.kill()
     process.communicate()
-    before = {one.info.run_id for one in runs_of(folder)[1] if one.info.status == "FINISHED"}
+    before = {run.info.run_id for run in runs_of(folder)[1] if run.info.status == "FINISHED"}
     assert tracked <= len(before) < TOTAL
 
     result = resume(folder)
@@ -43,15 +43,15 @@ def test_after_kill_9_only_missing_combinations_are_trained(
     assert leaderboard_of(result) == uninterrupted
     assert result["already_tracked"] == len(before)
     parents, children = runs_of(folder)
-    assert [one.info.status for one in parents] == ["FINISHED"]
-    finished = {one.info.run_id for one in children if one.info.status == "FINISHED"}
+    assert [run.info.status for run in parents] == ["FINISHED"]
+    finished = {run.info.run_id for run in children if run.info.status == "FINISHED"}
     assert before < finished
     assert len(finished) == TOTAL
     # The interrupted one is marked as such.
-    assert {one.info.status for one in children if one.info.run_id not in finished} <= {"KILLED"}
+    assert {run.info.status for run in children if run.info.run_id not in finished} <= {"KILLED"}
     assert {entry["run_id"] for entry in result["leaderboard"]} == finished
     assert parents[0].data.tags[WINNER_RUN_ID_TAG] == result["winner"]["run_id"]
-    assert not [one for one in workers if _is_alive(one)]
+    assert not [pid for pid in workers if _is_alive(pid)]
 
 
 def test_training_killed_three_times_is_completed(folder: Path, uninterrupted: Leaderboard) -> None:
@@ -215,13 +215,13 @@ def _train_two_at_once(folder: Path) -> list[Leaderboard]:
         out, _ = process.communicate(timeout=120)
         assert process.returncode == 0, out
     parents, children = runs_of(folder)
-    assert {one.info.status for one in parents} == {"FINISHED"}
+    assert {run.info.status for run in parents} == {"FINISHED"}
     return [
         sorted(
-            (one.info.run_name, {n: one.data.metrics[n] for n in ("RMSE", "MAPE", "R2")})
-            for one in children
-            if one.data.tags["mlflow.parentRunId"] == parent.info.run_id
-            and one.info.status == "FINISHED"
+            (run.info.run_name, {n: run.data.metrics[n] for n in ("RMSE", "MAPE", "R2")})
+            for run in children
+            if run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+            and run.info.status == "FINISHED"
         )
         for parent in parents
     ]

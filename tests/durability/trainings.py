@@ -55,8 +55,8 @@ def runs_of(folder: Path) -> tuple[list[Run], list[Run]]:
     client = client_of(folder)
     experiment = client.get_experiment_by_name("house-prices")
     found = client.search_runs([experiment.experiment_id], max_results=1000) if experiment else []
-    parents = [one for one in found if "mlflow.parentRunId" not in one.data.tags]
-    return parents, [one for one in found if "mlflow.parentRunId" in one.data.tags]
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    return parents, [run for run in found if "mlflow.parentRunId" in run.data.tags]
 
 
 def read_until(process: "subprocess.Popen[str]", tracked: int) -> None:
@@ -73,9 +73,9 @@ def read_until(process: "subprocess.Popen[str]", tracked: int) -> None:
 def worker_of(pid: int) -> int:
     """Return the pid of the worker process among the processes that a training has started."""
     found = [
-        one
-        for one in children_of(pid)
-        if b"training.search.worker_process" in Path(f"/proc/{one}/cmdline").read_bytes()
+        child
+        for child in children_of(pid)
+        if b"training.search.worker_process" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
     assert len(found) == 1
     return found[0]
@@ -83,7 +83,7 @@ def worker_of(pid: int) -> int:
 
 def children_of(pid: int) -> list[int]:
     file = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(one) for one in file.read_text().split()] if file.exists() else []
+    return [int(child) for child in file.read_text().split()] if file.exists() else []
 
 
 @contextmanager

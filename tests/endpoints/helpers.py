@@ -57,7 +57,7 @@ class Project:
         return {process.pid for process in found}
 
     def backend_ids(self) -> set[str]:
-        return {one.name for one in self.endpoint_folder.iterdir() if one.is_dir()}
+        return {path.name for path in self.endpoint_folder.iterdir() if path.is_dir()}
 
     def snapshot(self) -> tuple[Any, set[int], set[str]]:
         """What a failed deployment must leave unchanged."""
@@ -124,7 +124,8 @@ class ClientLoad:
         self.versions: list[list[str]] = [[] for _ in range(clients)]
         self.failures: list[str] = []
         self._threads = [
-            threading.Thread(target=self._send_requests, args=(one,)) for one in self.versions
+            threading.Thread(target=self._send_requests, args=(version,))
+            for version in self.versions
         ]
 
     def __enter__(self) -> "ClientLoad":
@@ -154,7 +155,9 @@ class ClientLoad:
             if response.status != 200:
                 self.failures.append(content)
                 continue
-            versions.append(dict(one.split("=") for one in attributes.split(";"))["version"])
+            versions.append(
+                dict(attribute.split("=") for attribute in attributes.split(";"))["version"]
+            )
         connection.close()
 
 
@@ -168,8 +171,8 @@ def wait_until(condition: Any, seconds: float = 30) -> None:
 def kill_tree(pid: int) -> None:
     """Kill a process that a test has started, and its child processes."""
     process = psutil.Process(pid)
-    for one in [process, *process.children(recursive=True)]:
-        one.kill()
+    for each in [process, *process.children(recursive=True)]:
+        each.kill()
     wait_until(lambda: not psutil.pid_exists(pid) or _is_zombie(pid))
 
 

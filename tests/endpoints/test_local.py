@@ -80,7 +80,11 @@ def test_deployment_and_rollback_under_load_fail_no_request(project: Project) ->
     assert load.failures == []
     for versions in load.versions:
         previous = ["", *versions]
-        switches = [one for one, before in zip(versions, previous, strict=False) if one != before]
+        switches = [
+            version
+            for version, before in zip(versions, previous, strict=False)
+            if version != before
+        ]
         assert switches == ["1", "2", "1"]
     assert project.state()["live"]["pid"] == first["pid"]  # it was never stopped
     assert project.state()["previous"]["version"] == "2"
@@ -424,7 +428,7 @@ def test_deployment_logs_its_steps(project: Project, caplog: pytest.LogCaptureFi
 
     project.target.deploy()
 
-    logged = [one.getMessage() for one in caplog.records if one.name == "endpoints.local"]
+    logged = [record.getMessage() for record in caplog.records if record.name == "endpoints.local"]
     assert logged == [
         f"Starting {MODEL} version 1",
         "Its predictions match the release; switching traffic to it",

@@ -12,8 +12,14 @@ from contract.paths import PROJECT_ROOT
 from tests.endpoints.helpers import ENDPOINT, Project, request_body
 
 PACKAGES = (
-    *("benchmarks", "contract", "endpoints", "infra"),
-    *("mlflow_server", "scripts", "serving", "training"),
+    "benchmarks",
+    "contract",
+    "endpoints",
+    "infra",
+    "mlflow_server",
+    "scripts",
+    "serving",
+    "training",
 )
 
 

@@ -93,7 +93,7 @@ def test_missing_prediction_fails(deployed: Project) -> None:
 def test_rmse_above_the_limit_fails(deployed: Project) -> None:
     prices = (deployed.root / "test_prices.csv").read_text().splitlines()
     wrong = deployed.root / "wrong.csv"
-    wrong.write_text("\n".join([prices[0], *(f"{one}0" for one in prices[1:])]))
+    wrong.write_text("\n".join([prices[0], *(f"{line}0" for line in prices[1:])]))
     change_settings(deployed, test_labels="wrong.csv")
 
     done = run("scripts.test", folder=deployed.root)
@@ -105,7 +105,7 @@ def test_rmse_above_the_limit_fails(deployed: Project) -> None:
 def test_label_in_the_test_table_is_used_and_not_sent(deployed: Project) -> None:
     rows = (deployed.root / "test.csv").read_text().splitlines()
     prices = (deployed.root / "test_prices.csv").read_text().splitlines()
-    labels = [one.split(",")[1] for one in prices[: len(rows)]]
+    labels = [line.split(",")[1] for line in prices[: len(rows)]]
     joined = [f"{row},{label}" for row, label in zip(rows, labels, strict=True)]
     (deployed.root / "joined.csv").write_text("\n".join(joined))
     change_settings(deployed, test="joined.csv", test_labels="")

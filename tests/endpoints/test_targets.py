@@ -11,8 +11,14 @@ from contract.paths import PROJECT_ROOT
 from tests.helpers import environment_for, run_make, write_settings
 
 MAKE_TARGETS = [
-    *("deploy-endpoint", "status", "smoke-test", "teardown", "rollback"),
-    *("train", "release", "pipeline"),
+    "deploy-endpoint",
+    "status",
+    "smoke-test",
+    "teardown",
+    "rollback",
+    "train",
+    "release",
+    "pipeline",
 ]
 
 
@@ -56,4 +62,4 @@ def assert_refused(done: "subprocess.CompletedProcess[str]", folder: Path, error
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {error}; nothing was changed")
-    assert [one.name for one in folder.iterdir()] == ["settings.toml"]  # and no .local
+    assert [path.name for path in folder.iterdir()] == ["settings.toml"]  # and no .local

@@ -22,6 +22,6 @@ def create_stacks(account: Account, templates: StageTemplates) -> dict[StackOutp
         )
         (created,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
         assert created["StackStatus"] == "CREATE_COMPLETE", created
-        outputs |= {one["OutputKey"]: one["OutputValue"] for one in created["Outputs"]}
+        outputs |= {output["OutputKey"]: output["OutputValue"] for output in created["Outputs"]}
     # Without the outputs that a stack exports to another stack.
     return {output: outputs[output] for output in StackOutput}

@@ -95,7 +95,7 @@ def test_nothing_is_deployed_without_confirmation(account: Account) -> None:
     assert "USD per month" in process.stderr
     assert process.stderr.splitlines()[-2] == "error: the prompt was not answered"
     stacks = account.client("cloudformation").list_stacks()["StackSummaries"]
-    assert [one["StackName"] for one in stacks] == ["CDKToolkit"]
+    assert [stack["StackName"] for stack in stacks] == ["CDKToolkit"]
 
 
 def test_dev_is_deployed(account: Account) -> None:
@@ -153,7 +153,7 @@ def test_service_runs_no_task_before_an_image_is_pushed(
 
 def test_rollback_alarms_exist_before_the_endpoint(account: Account) -> None:
     found = account.client("cloudwatch").describe_alarms(
-        AlarmNames=[alarm_name(DEV, one) for one in EndpointAlarm]
+        AlarmNames=[alarm_name(DEV, alarm) for alarm in EndpointAlarm]
     )
     assert len(found["MetricAlarms"]) == 3
 
@@ -177,7 +177,7 @@ def test_cdk_cli_deploys_the_image_that_was_pushed_last(
     service = _describe_service(account, mlflow_outputs)
     assert service["desiredCount"] == DEV.mlflow_tasks
     task = account.client("ecs").describe_task_definition(taskDefinition=service["taskDefinition"])
-    images = {one["image"] for one in task["taskDefinition"]["containerDefinitions"]}
+    images = {container["image"] for container in task["taskDefinition"]["containerDefinitions"]}
     assert images == {f"{base_outputs[StackOutput.MLFLOW_REPOSITORY]}@{DIGEST}"}
 
 
@@ -207,7 +207,9 @@ def test_production_is_deployed_beside_dev(account: Account, base_outputs: Outpu
     bucket = StackOutput.ARTIFACT_BUCKET
     assert production[bucket] != base_outputs[bucket]
     databases = account.client("rds").describe_db_instances()["DBInstances"]
-    protected = {one["DBInstanceIdentifier"]: one["DeletionProtection"] for one in databases}
+    protected = {
+        database["DBInstanceIdentifier"]: database["DeletionProtection"] for database in databases
+    }
     assert protected == {"house-prices-dev-mlflow": False, "house-prices-prod-mlflow": True}
 
 

@@ -59,7 +59,9 @@ def test_task_receives_passwords_as_secrets(templates: StageTemplates) -> None:
             "TRACKING_SERVER_TRAINING_PASSWORD",
             "TRACKING_SERVER_FLASK_SECRET",
         }
-        assert not [one for one in container["Environment"] if "PASSWORD" in one["Name"]]
+        assert not [
+            variable for variable in container["Environment"] if "PASSWORD" in variable["Name"]
+        ]
 
 
 def test_task_is_not_root_and_writes_to_tmp_only(templates: StageTemplates) -> None:
@@ -68,7 +70,7 @@ def test_task_is_not_root_and_writes_to_tmp_only(templates: StageTemplates) -> N
     for container in containers:
         assert container["User"] == "mlflow"
         assert container["ReadonlyRootFilesystem"] is True
-        assert [one["ContainerPath"] for one in container["MountPoints"]] == ["/tmp"]  # noqa: S108
+        assert [mount["ContainerPath"] for mount in container["MountPoints"]] == ["/tmp"]  # noqa: S108
 
 
 def test_database_is_migrated_before_the_server_starts(templates: StageTemplates) -> None:
@@ -81,9 +83,9 @@ def test_database_is_migrated_before_the_server_starts(templates: StageTemplates
 def test_server_allows_its_own_host_names_only(templates: StageTemplates) -> None:
     for container in templates.containers("-mlflow"):
         (hosts,) = [
-            one["Value"]
-            for one in container["Environment"]
-            if one["Name"] == "TRACKING_SERVER_ALLOWED_HOSTS"
+            variable["Value"]
+            for variable in container["Environment"]
+            if variable["Name"] == "TRACKING_SERVER_ALLOWED_HOSTS"
         ]
         text = json.dumps(hosts)
         assert "127.0.0.1:*" in text
@@ -152,7 +154,10 @@ def test_load_balancer_closes_idle_connections_before_the_server(
 ) -> None:
     """Otherwise it would send requests into connections that the server is closing."""
     (load_balancer,) = templates.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
-    attributes = {one["Key"]: one["Value"] for one in load_balancer["LoadBalancerAttributes"]}
+    attributes = {
+        attribute["Key"]: attribute["Value"]
+        for attribute in load_balancer["LoadBalancerAttributes"]
+    }
 
     options = " ".join(UVICORN_OPTIONS).split()
     keep_alive = int(options[options.index("--timeout-keep-alive") + 1])

@@ -25,7 +25,7 @@ def _metrics(alarm: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the metric of an alarm, or those of its expression."""
     if "Metrics" not in alarm:
         return [alarm]
-    return [one["MetricStat"]["Metric"] for one in alarm["Metrics"] if "MetricStat" in one]
+    return [metric["MetricStat"]["Metric"] for metric in alarm["Metrics"] if "MetricStat" in metric]
 
 
 def test_endpoint_alarms_use_the_production_variant(templates: StageTemplates) -> None:
@@ -38,7 +38,7 @@ def test_endpoint_alarms_use_the_production_variant(templates: StageTemplates) -
 
     expected = {"EndpointName": templates.stage.endpoint, "VariantName": PRODUCTION_VARIANT}
     assert len(dimensions) == 8  # the idle alarm has two metrics, the six others have one each
-    assert all(one == expected for one in dimensions)
+    assert all(dimension == expected for dimension in dimensions)
 
 
 def test_alarms_notify_when_raised_and_when_resolved(templates: StageTemplates) -> None:
@@ -82,7 +82,11 @@ def test_topic_is_encrypted_and_only_this_account_may_publish(templates: StageTe
     this_account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
     assert "KmsMasterKeyId" in topic
-    allowed = [one for one in policy["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"]
+    allowed = [
+        statement
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    ]
     services = {statement["Principal"]["Service"] for statement in allowed}
     assert services == {"cloudwatch.amazonaws.com", "budgets.amazonaws.com"}
     assert all(statement["Condition"] == this_account for statement in allowed)
@@ -109,7 +113,7 @@ def test_cpu_alarm_averages_all_vcpus(templates: StageTemplates) -> None:
         and alarm["AlarmDescription"].endswith("% of its CPU.")
     ]
 
-    (expression,) = [one["Expression"] for one in alarm["Metrics"] if "Expression" in one]
+    (expression,) = [metric["Expression"] for metric in alarm["Metrics"] if "Expression" in metric]
     assert expression == "sum / 2"  # the instances of both stages have two vCPUs
 
 
@@ -121,7 +125,8 @@ def test_budget_notifies_of_spending_and_of_the_forecast(templates: StageTemplat
         "Unit": "USD",
     }
     types = {
-        one["Notification"]["NotificationType"] for one in budget["NotificationsWithSubscribers"]
+        notification["Notification"]["NotificationType"]
+        for notification in budget["NotificationsWithSubscribers"]
     }
     assert types == {"ACTUAL", "FORECASTED"}
 
@@ -132,7 +137,11 @@ def test_templates_contain_no_lambda_function(templates: StageTemplates) -> None
         for name in StackName
         for resource in templates.template(name)["Resources"].values()
     }
-    assert not [one for one in types if one.startswith(("Custom::", "AWS::Lambda"))]
+    assert not [
+        resource_type
+        for resource_type in types
+        if resource_type.startswith(("Custom::", "AWS::Lambda"))
+    ]
     assert "AWS::CloudFormation::CustomResource" not in types
 
 

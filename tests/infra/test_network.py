@@ -24,7 +24,7 @@ def test_egress_is_as_configured(templates: StageTemplates) -> None:
     nat_gateways = list(templates.resources("AWS::EC2::NatGateway"))
     internet_gateways = list(templates.resources("AWS::EC2::InternetGateway"))
     endpoints = templates.properties("AWS::EC2::VPCEndpoint")
-    interfaces = [one for one in endpoints if one["VpcEndpointType"] == "Interface"]
+    interfaces = [endpoint for endpoint in endpoints if endpoint["VpcEndpointType"] == "Interface"]
     subnets = templates.properties("AWS::EC2::Subnet")
 
     assert len(endpoints) - len(interfaces) == 1  # the gateway endpoint of S3
@@ -36,7 +36,7 @@ def test_egress_is_as_configured(templates: StageTemplates) -> None:
     else:
         assert not nat_gateways
         assert not internet_gateways
-        assert all(len(one["SubnetIds"]) == stage.egress_zones for one in interfaces)
+        assert all(len(endpoint["SubnetIds"]) == stage.egress_zones for endpoint in interfaces)
 
 
 def test_traffic_is_logged(templates: StageTemplates) -> None:
@@ -44,6 +44,9 @@ def test_traffic_is_logged(templates: StageTemplates) -> None:
     (load_balancer,) = templates.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
 
     assert (flow_log["ResourceType"], flow_log["TrafficType"]) == ("VPC", "ALL")
-    attributes = {one["Key"]: one["Value"] for one in load_balancer["LoadBalancerAttributes"]}
+    attributes = {
+        attribute["Key"]: attribute["Value"]
+        for attribute in load_balancer["LoadBalancerAttributes"]
+    }
     assert attributes["access_logs.s3.enabled"] == "true"
     assert attributes["deletion_protection.enabled"] == str(templates.stage.production).lower()

@@ -8,24 +8,20 @@ from tests.infra.conftest import StageTemplates, as_list
 
 
 def _role_statements(templates: StageTemplates, role: str) -> list[dict[str, object]]:
-    """Return the statements of a role of the base stack, such as `Training`."""
+    """Return the statements of the role whose logical id starts with a text."""
     return [
-        statement
-        for logical_id, statement in templates.statements()
-        if logical_id.startswith(f"Roles{role}Role")
-    ]
-
-
-def _viewing_statements(templates: StageTemplates) -> list[dict[str, object]]:
-    return [
-        statement
-        for logical_id, statement in templates.statements()
-        if logical_id.startswith("MlflowBastionViewingRole")
+        statement for logical_id, statement in templates.statements() if logical_id.startswith(role)
     ]
 
 
 def _actions(statements: list[dict[str, object]]) -> set[str]:
     return {action for statement in statements for action in as_list(statement["Action"])}
+
+
+def _statement_with(statements: list[dict[str, object]], action: str) -> dict[str, object]:
+    """Return the only statement that allows an action."""
+    (found,) = [statement for statement in statements if action in as_list(statement["Action"])]
+    return found
 
 
 def test_roles_have_inline_policies_only(templates: StageTemplates) -> None:
@@ -45,12 +41,21 @@ def test_statements_name_their_actions(templates: StageTemplates) -> None:
 
 def test_statements_name_their_resources_where_aws_supports_it(templates: StageTemplates) -> None:
     unsupported = {
-        *("cloudwatch:DescribeAlarms", "cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"),
-        *("ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"),
-        *("ec2:DescribeSecurityGroups", "ec2:DescribeVpcs", "sagemaker:ListModels"),
-        *("sagemaker:ListTrainingJobs", "sagemaker:ListEndpointConfigs"),
-        *("ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel"),
-        *("ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"),
+        "cloudwatch:DescribeAlarms",
+        "cloudwatch:PutMetricData",
+        "ecr:GetAuthorizationToken",
+        "ec2:DescribeDhcpOptions",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeVpcs",
+        "sagemaker:ListModels",
+        "sagemaker:ListTrainingJobs",
+        "sagemaker:ListEndpointConfigs",
+        "ssmmessages:CreateControlChannel",
+        "ssmmessages:CreateDataChannel",
+        "ssmmessages:OpenControlChannel",
+        "ssmmessages:OpenDataChannel",
     }
     for logical_id, statement in templates.statements():
         if "*" in as_list(statement["Resource"]):
@@ -67,7 +72,9 @@ def test_roles_are_passed_to_one_service_only(templates: StageTemplates) -> None
     ]
     services = {"RolesDeployingRole": "sagemaker", "MlflowBastionViewingRole": "ecs-tasks"}
     assert sorted(role for role, _ in passed) == [
-        *("MlflowBastionViewingRole", "RolesDeployingRole", "RolesDeployingRole"),
+        "MlflowBastionViewingRole",
+        "RolesDeployingRole",
+        "RolesDeployingRole",
     ]
     for role, statement in passed:
         for resource in as_list(statement["Resource"]):
@@ -78,8 +85,8 @@ def test_roles_are_passed_to_one_service_only(templates: StageTemplates) -> None
 
 
 def test_viewing_starts_the_bastion_only(templates: StageTemplates) -> None:
-    statements = _viewing_statements(templates)
-    (run,) = [one for one in statements if "ecs:RunTask" in as_list(one["Action"])]
+    statements = _role_statements(templates, "MlflowBastionViewingRole")
+    run = _statement_with(statements, "ecs:RunTask")
 
     assert "-bastion:*" in json.dumps(run["Resource"])
     assert "ecs:cluster" in json.dumps(run["Condition"])
@@ -91,10 +98,12 @@ def test_viewing_starts_the_bastion_only(templates: StageTemplates) -> None:
 
 
 def test_viewing_forwards_ports_and_opens_no_shell(templates: StageTemplates) -> None:
-    statements = _viewing_statements(templates)
-    (start,) = [one for one in statements if "ssm:StartSession" in as_list(one["Action"])]
+    statements = _role_statements(templates, "MlflowBastionViewingRole")
+    start = _statement_with(statements, "ssm:StartSession")
 
-    documents = [one for one in as_list(start["Resource"]) if "document/" in json.dumps(one)]
+    documents = [
+        resource for resource in as_list(start["Resource"]) if "document/" in json.dumps(resource)
+    ]
     assert len(documents) == 1
     assert "document/AWS-StartPortForwardingSessionToRemoteHost" in json.dumps(documents)
     # Without this condition, a session that names no document would open a shell.
@@ -105,8 +114,8 @@ def test_viewing_forwards_ports_and_opens_no_shell(templates: StageTemplates) ->
 
 
 def test_viewing_terminates_only_sessions_of_the_same_user(templates: StageTemplates) -> None:
-    statements = _viewing_statements(templates)
-    (end,) = [one for one in statements if "ssm:TerminateSession" in as_list(one["Action"])]
+    statements = _role_statements(templates, "MlflowBastionViewingRole")
+    end = _statement_with(statements, "ssm:TerminateSession")
 
     # The id of a session starts with the user's id, and Session Manager tags the session with it.
     assert end["Condition"] == {
@@ -115,43 +124,50 @@ def test_viewing_terminates_only_sessions_of_the_same_user(templates: StageTempl
 
 
 def test_serving_reads_releases_and_writes_captured_data_only(templates: StageTemplates) -> None:
-    statements = _role_statements(templates, "Serving")
+    statements = _role_statements(templates, "RolesServingRole")
     assert _actions(statements) == {
-        *("s3:GetObject", "s3:PutObject", "s3:ListBucket"),
-        *("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*"),
-        *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage"),
-        *("ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer"),
-        *("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams"),
-        *("logs:PutLogEvents", "cloudwatch:PutMetricData"),
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:ListBucket",
+        "kms:Decrypt",
+        "kms:DescribeKey",
+        "kms:GenerateDataKey*",
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:GetAuthorizationToken",
+        "ecr:GetDownloadUrlForLayer",
+        "logs:CreateLogGroup",
+        "logs:CreateLogStream",
+        "logs:DescribeLogStreams",
+        "logs:PutLogEvents",
+        "cloudwatch:PutMetricData",
     }
-    (write,) = [one for one in statements if "s3:PutObject" in as_list(one["Action"])]
-    (read,) = [one for one in statements if "s3:GetObject" in as_list(one["Action"])]
+    write = _statement_with(statements, "s3:PutObject")
+    read = _statement_with(statements, "s3:GetObject")
     assert "/captured/*" in json.dumps(write["Resource"])
     assert "/releases/*" in json.dumps(read["Resource"])
 
 
 def test_invoking_invokes_the_endpoint_only(templates: StageTemplates) -> None:
-    (statement,) = _role_statements(templates, "Invoking")
+    (statement,) = _role_statements(templates, "RolesInvokingRole")
 
     assert statement["Action"] == "sagemaker:InvokeEndpoint"
     assert f"endpoint/{templates.stage.endpoint}" in json.dumps(statement["Resource"])
 
 
 def test_training_deletes_nothing_and_reads_one_password(templates: StageTemplates) -> None:
-    statements = _role_statements(templates, "Training")
+    statements = _role_statements(templates, "RolesTrainingRole")
 
     deletes = {action for action in _actions(statements) if "Delete" in action}
     assert all(action.startswith("ec2:") for action in deletes)
-    (read,) = [one for one in statements if "secretsmanager:GetSecretValue" in str(one["Action"])]
+    read = _statement_with(statements, "secretsmanager:GetSecretValue")
     assert "TrainingPassword" in json.dumps(read["Resource"])
     assert len(as_list(read["Resource"])) == 1
 
 
 @pytest.mark.parametrize("role", ["MlflowBastionExecutionRole", "MlflowBastionTaskRole"])
 def test_bastion_roles_read_no_secrets(templates: StageTemplates, role: str) -> None:
-    statements = [
-        statement for logical_id, statement in templates.statements() if logical_id.startswith(role)
-    ]
+    statements = _role_statements(templates, role)
 
     assert statements
     forbidden = ("secretsmanager:", "kms:")

@@ -74,9 +74,9 @@ def test_repositories_are_immutable_scanned_and_keep_released_images(
 
 def test_only_aws_services_write_to_the_log_bucket(templates: StageTemplates) -> None:
     (policy,) = [
-        one
-        for one in templates.properties("AWS::S3::BucketPolicy")
-        if "BucketsLogs" in json.dumps(one["Bucket"])
+        bucket_policy
+        for bucket_policy in templates.properties("AWS::S3::BucketPolicy")
+        if "BucketsLogs" in json.dumps(bucket_policy["Bucket"])
     ]
     writers = {
         statement["Principal"].get("Service") or json.dumps(statement["Principal"]["AWS"])

@@ -79,7 +79,7 @@ def cleanup_check(task: Task) -> Iterator[None]:
     ecs, cluster = task.account.client("ecs"), task.outputs[StackOutput.MLFLOW_CLUSTER]
     arns = ecs.list_tasks(cluster=cluster)["taskArns"]
     tasks = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
-    assert {one["lastStatus"] for one in tasks} <= {"STOPPED"}
+    assert {task["lastStatus"] for task in tasks} <= {"STOPPED"}
     assert not task.account.client("ssm").describe_sessions(State="Active")["Sessions"]
 
 

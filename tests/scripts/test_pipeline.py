@@ -41,7 +41,10 @@ def test_second_pipeline_changes_nothing(project: Path) -> None:
         first = run("scripts.pipeline", "--ui-port", str(port), folder=project)
         assert first.returncode == 0, first.stderr
         assert [line[:3] for line in first.stderr.splitlines() if "/4 " in line] == [
-            *("1/4", "2/4", "3/4", "4/4")
+            "1/4",
+            "2/4",
+            "3/4",
+            "4/4",
         ]
         processes = {process.pid for process in find_processes(project)}
         state = (project / ".local/endpoints/prod-endpoint/state.json").read_text()

@@ -38,9 +38,9 @@ def test_run_starts_a_server_and_stops_it_after_training(folder: Path, uri: str)
     experiment = client.get_experiment_by_name("ElasticNet")
     runs = client.search_runs([experiment.experiment_id])
     assert len(runs) == 3  # the project's run is the parent run, not a fourth run
-    parents = [one for one in runs if "mlflow.parentRunId" not in one.data.tags]
-    assert [one.data.tags["mlflow.project.entryPoint"] for one in parents] == ["Training"]
-    assert {one.info.status for one in runs} == {"FINISHED"}
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert [run.data.tags["mlflow.project.entryPoint"] for run in parents] == ["Training"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_failed_training_is_a_failed_run(folder: Path, uri: str) -> None:
@@ -84,7 +84,7 @@ def test_mlflow_run_works_without_make_run(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     runs = MlflowClient(tracking_uri=store).search_runs(["0"])
     assert len(runs) == 3
-    assert {one.info.status for one in runs} == {"FINISHED"}
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_env_manager_is_conda_else_uv_else_local(

@@ -44,7 +44,7 @@ def test_tracked_runs_are_served(ui: str, folder: Path) -> None:
 
     assert len(runs) == 3
     assert "<title>MLflow</title>" in requests.get(ui, timeout=10).text
-    parent = next(one for one in runs if "mlflow.parentRunId" not in one.data.tags)
+    parent = next(run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     listed = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert listed == {
         "code",

@@ -177,7 +177,7 @@ def test_response_names_the_release_and_counts_imputed_and_unknown_values(
         assert response.status == 200, response.body
         found = digest.fullmatch(response.headers["x-amzn-sagemaker-custom-attributes"])
         assert found
-        return {name: int(n) for name, n in (one.split("=") for one in found[2].split(";"))}
+        return {name: int(n) for name, n in (pair.split("=") for pair in found[2].split(";"))}
 
     before = attributes({}, {})
     assert attributes({"LotArea": None}, {"MSZoning": "NA"})["imputed"] == before["imputed"] + 2

@@ -230,7 +230,7 @@ def test_missing_whole_numbers_are_imputed_the_same(folder: Path) -> None:
     settings = load_settings(folder / "settings.toml")
     result = train_in_process(settings)
 
-    for entry in {one.family: one for one in result.leaderboard}.values():
+    for entry in {entry.family: entry for entry in result.leaderboard}.values():
         done = release(settings, f"runs:/{entry.run_id}/model")
 
         assert done.manifest.test_metrics is None
@@ -247,7 +247,7 @@ def test_category_named_na_is_kept(folder: Path) -> None:
     settings = load_settings(folder / "settings.toml")
     train_in_process(settings)
 
-    columns = {one.name: one for one in release(settings).manifest.columns}
+    columns = {column.name: column for column in release(settings).manifest.columns}
 
     assert columns["a"].categories == ("NA", "x", "y")
 

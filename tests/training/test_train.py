@@ -72,7 +72,10 @@ def test_run_records_metrics_datasets_and_commit(children: list[Run]) -> None:
         assert set(run.data.metrics) >= {"RMSE", "MAPE", "R2", "fit_seconds"}
         assert run.data.metrics["fit_seconds"] > 0
         assert run.data.tags["mlflow.source.git.commit"] == commit
-        inputs = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+        inputs = {
+            dataset_input.tags[0].value: dataset_input.dataset
+            for dataset_input in run.inputs.dataset_inputs
+        }
         assert set(inputs) == {"training", "validation"}
         assert json.loads(inputs["training"].profile)["num_rows"] == 1172
         assert json.loads(inputs["validation"].profile)["num_rows"] == 293
@@ -98,7 +101,7 @@ def test_every_tracked_model_reproduces_its_metrics_from_raw_rows(
 
 def test_model_is_saved_without_pickle_and_with_signature_and_requirements(ames: Ames) -> None:
     for family in ("ridge", "elasticnet", "xgboost"):
-        entry = next(one for one in ames[1].leaderboard if one.family == family)
+        entry = next(entry for entry in ames[1].leaderboard if entry.family == family)
         folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{entry.run_id}/model"))
         model = mlflow.models.Model.load(str(folder))
 

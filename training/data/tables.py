@@ -221,7 +221,7 @@ def _normalize(column: "pd.Series[Any]", source: str) -> "pd.Series[Any]":
     value_types = {str} if is_str else {type(value) for value in column[~missing]}
     if value_types <= {str}:
         return column.where(~missing, np.nan).astype("str")
-    names = " and ".join(sorted(one.__name__ for one in value_types))
+    names = " and ".join(sorted(value_type.__name__ for value_type in value_types))
     reason = f"{names}; a column must hold numbers or text"
     if value_types <= {bool, np.bool_}:
         # Converted to text or numbers, it would be another column than plain pandas reads.

@@ -37,8 +37,8 @@ class OnnxModel:
     def predict(self, X: pd.DataFrame) -> Vector:
         """Return one prediction per row, in float32."""
         inputs = {
-            one.name: self._input_values(X, one.name, one.type)
-            for one in self._session.get_inputs()
+            tensor.name: self._input_values(X, tensor.name, tensor.type)
+            for tensor in self._session.get_inputs()
         }
         predictions: Vector = self._session.run(None, inputs)[0]
         return predictions

@@ -96,7 +96,7 @@ def load_tracked_model(tracking: TrackingClient, run_id: str) -> TrackedModel:
         )
         pipeline = mlflow.sklearn.load_model(model_folder)
         inputs = Model.load(model_folder).signature.inputs.inputs
-        artifacts = {one.path for one in client.list_artifacts(parent_id)}
+        artifacts = {artifact.path for artifact in client.list_artifacts(parent_id)}
         names = [name for name in ("train", "val", "test") if f"{name}.csv" in artifacts]
         for file in [*(f"{name}.csv" for name in names), "settings.json"]:
             client.download_artifacts(parent_id, file, str(folder))

@@ -83,9 +83,9 @@ class LinearFamily(Family):
         self, combinations: Sequence[Params], X: Matrix, y: Vector, seed: int
     ) -> Iterator[Fit]:
         """Prepare the rows once with and once without an intercept."""
-        shared = [one for one in combinations if set(one) <= {*self.shareable, INTERCEPT}]
+        shared = [params for params in combinations if set(params) <= {*self.shareable, INTERCEPT}]
         for intercept in (True, False):
-            group = [one for one in shared if bool(one.get(INTERCEPT, True)) is intercept]
+            group = [params for params in shared if bool(params.get(INTERCEPT, True)) is intercept]
             if not group:
                 continue
             start = time.perf_counter()
@@ -97,7 +97,7 @@ class LinearFamily(Family):
                 model = self.model(params, seed)
                 rows.set_coefficients(model, solve(model))
                 yield Fit(params, model, preparation + time.perf_counter() - start)
-        others = [one for one in combinations if one not in shared]
+        others = [params for params in combinations if params not in shared]
         if others:
             yield from super().fit_grid(others, X.astype(np.float64), y, seed)
 

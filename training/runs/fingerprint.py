@@ -14,8 +14,14 @@ from training.search.grid import FamilyGrid
 SETTINGS: Mapping[str, frozenset[str]] = {
     "data": frozenset(
         {
-            *("label", "id", "drop", "missing_values", "categorical", "missing_as_category"),
-            *("validation_fraction", "seed"),
+            "label",
+            "id",
+            "drop",
+            "missing_values",
+            "categorical",
+            "missing_as_category",
+            "validation_fraction",
+            "seed",
         }
     ),
     "features": frozenset({"n_neighbors", "max_donors"}),

@@ -252,10 +252,10 @@ def _reason(error: BaseException) -> str:
     chain = [error]
     while (cause := chain[-1].__context__) is not None:
         chain.append(cause)
-    for one in chain:
-        if not isinstance(one, Exception):
-            raise one
-    if any(isinstance(one, requests.ConnectionError | requests.Timeout) for one in chain):
+    for cause in chain:
+        if not isinstance(cause, Exception):
+            raise cause
+    if any(isinstance(cause, requests.ConnectionError | requests.Timeout) for cause in chain):
         # Its own text nests several errors, of which the innermost names the reason.
         return f"no response: {getattr(chain[-1], 'strerror', None) or chain[-1]}"
     lines = str(getattr(error, "message", error)).strip().splitlines()

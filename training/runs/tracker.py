@@ -18,15 +18,8 @@ import mlflow.sklearn
 import pandas as pd
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.pandas_dataset import PandasDataset
-from mlflow.entities import (
-    Dataset as DatasetEntity,
-)
-from mlflow.entities import (
-    DatasetInput,
-    InputTag,
-    LoggedModelOutput,
-    Run,
-)
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Run
 from mlflow.types import Schema
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID
 from sklearn.pipeline import Pipeline
@@ -55,8 +48,12 @@ MODEL_NAME = "model"
 PARENT_RUN_NAME = "grid-search"
 LEADERBOARD_FILE = "leaderboard.json"
 LOGGED_CODE = (
-    *("contract", "training", "endpoints", "scripts"),
-    *("pyproject.toml", "requirements/train.txt"),
+    "contract",
+    "training",
+    "endpoints",
+    "scripts",
+    "pyproject.toml",
+    "requirements/train.txt",
 )
 
 
@@ -201,12 +198,12 @@ class Tracker:
     def _load_training(self, run: Run, lock: RunLock | None = None) -> PreviousTraining:
         run_id = run.info.run_id
         tracked = {
-            one.info.run_name: TrackedRun(
-                one.info.run_id,
-                {str(name): one.data.metrics[name] for name in METRICS},
-                one.data.metrics["fit_seconds"],
+            child.info.run_name: TrackedRun(
+                child.info.run_id,
+                {str(name): child.data.metrics[name] for name in METRICS},
+                child.data.metrics["fit_seconds"],
             )
-            for one in self._client.child_runs(run_id, "FINISHED")
+            for child in self._client.child_runs(run_id, "FINISHED")
         }
         test = {
             str(name): run.data.metrics[f"test_{name}"]
@@ -309,11 +306,13 @@ def _dataset_inputs(data_split: Split) -> list[DatasetInput]:
     return [
         DatasetInput(
             DatasetEntity(
-                **_FastPandasDataset(one.to_frame(), source, str(one.y.name), name).to_dict()
+                **_FastPandasDataset(
+                    dataset.to_frame(), source, str(dataset.y.name), name
+                ).to_dict()
             ),
             [InputTag("mlflow.data.context", context)],
         )
-        for context, (name, one) in datasets.items()
+        for context, (name, dataset) in datasets.items()
     ]
 
 

@@ -40,7 +40,7 @@ def check_export(grid: FamilyGrid, seed: int) -> None:
 
 def max_relative_difference(actual: Vector, expected: Vector) -> float:
     """Return the largest relative difference between two vectors of predictions."""
-    actual, expected = (np.asarray(one, np.float64).ravel() for one in (actual, expected))
+    actual, expected = (np.asarray(array, np.float64).ravel() for array in (actual, expected))
     if not np.isfinite(actual).all():
         return float("inf")
     return float((np.abs(actual - expected) / np.maximum(np.abs(expected), 1e-9)).max(initial=0))

@@ -31,7 +31,9 @@ class FamilyGrid:
 
     def exclude(self, names: Collection[str]) -> "FamilyGrid":
         """Return the grid without the combinations of these names."""
-        remaining = [one for one in self.combinations if self.combination_name(one) not in names]
+        remaining = [
+            params for params in self.combinations if self.combination_name(params) not in names
+        ]
         return replace(self, combinations=remaining)
 
 

@@ -39,19 +39,22 @@ def test_features_do_not_depend_on_validation_rows(
     after = split(read_training(settings), settings)
     assert (after.X_val["MSZoning"] == "Moon").all()
 
-    one, other = fit_features(before.X_train, settings), fit_features(after.X_train, settings)
+    features, other = fit_features(before.X_train, settings), fit_features(after.X_train, settings)
 
-    assert list(one.get_feature_names_out()) == list(other.get_feature_names_out())
-    matrices = [features.transform(before.X_val) for features in (one, other)]
+    assert list(features.get_feature_names_out()) == list(other.get_feature_names_out())
+    matrices = [fitted.transform(before.X_val) for fitted in (features, other)]
     assert_array_equal(*matrices)
-    scaler = fit_scaler(one.transform(before.X_train), one)
+    scaler = fit_scaler(features.transform(before.X_train), features)
     other_scaler = fit_scaler(other.transform(after.X_train), other)
     assert_array_equal(scaler.transform(matrices[0]), other_scaler.transform(matrices[0]))
     # The predictions of the models that are fitted on them stay the same, too.
     grids = plan_grids(settings)
-    fits = [fit_grids(grids, prepare_data(one, settings), 42) for one in (before, after)]
+    fits = [fit_grids(grids, prepare_data(data, settings), 42) for data in (before, after)]
     for first, second in zip(*fits, strict=True):
-        predictions = [one.model.predict(scaler.transform(matrices[0])) for one in (first, second)]
+        predictions = [
+            combination.model.predict(scaler.transform(matrices[0]))
+            for combination in (first, second)
+        ]
         assert_array_equal(*predictions)
 
 

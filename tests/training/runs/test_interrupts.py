@@ -47,7 +47,9 @@ class Training:
         grids = plan_grids(settings)
         prepared = prepare_data(data_split, settings)
         models = fit_grids(grids, prepared, settings.data.seed)
-        self._pipelines = [EvaluatedPipeline.from_model(one, grids[0], prepared) for one in models]
+        self._pipelines = [
+            EvaluatedPipeline.from_model(model, grids[0], prepared) for model in models
+        ]
         self.tracker = Tracker(settings, "a fingerprint")
 
     def run(self, line: int, whole: bool) -> int:
@@ -58,8 +60,8 @@ class Training:
                 self.tracker.log_combination(self._pipelines[0], parent_id)
         else:
             with self.tracker.parent_run(self._split, None, None) as parent_id:
-                for one in self._pipelines[:2]:
-                    self.tracker.log_combination(one, parent_id)
+                for pipeline in self._pipelines[:2]:
+                    self.tracker.log_combination(pipeline, parent_id)
                 with interrupt:
                     self.tracker.log_combination(self._pipelines[2], parent_id)
         return interrupt.lines
