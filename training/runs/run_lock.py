@@ -77,7 +77,7 @@ class RunLock:
 
         Args:
             terminated: Whether the run's status says that it ended. If not, the file stays: it
-                tells the next process that the run was on this machine.
+                shows the next process that the run was on this machine.
         """
         self._released.set()
         if self._handle is not None:
