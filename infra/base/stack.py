@@ -1,7 +1,7 @@
 """The base stack: the resources that keep data, and those that the other stacks build on.
 
 It holds:
-- the data key, which encrypts buckets, images, the database and secrets;
+- the data key, which encrypts the artifact bucket, images, the database and secrets;
 - the artifact bucket and the log bucket;
 - one ECR repository per image;
 - the network (VPC, subnets, and either a NAT gateway or VPC endpoints);

@@ -33,7 +33,7 @@ def create_log_group(scope: Construct, construct_id: str, stage: Stage) -> logs.
 
 
 class DataKey(kms.Key):
-    """The key that encrypts all data: buckets, images, the database and secrets."""
+    """The key that encrypts the artifact bucket, images, the database and secrets."""
 
     def __init__(self, scope: Construct, construct_id: str, stage: Stage) -> None:
         """Create the key; it is rotated every year."""

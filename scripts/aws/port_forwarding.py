@@ -33,9 +33,8 @@ logger = logging.getLogger(__name__)
 
 PLUGIN = "session-manager-plugin"
 """AWS's implementation of Session Manager's protocol. It is called as the AWS CLI calls it: with
-the response of StartSession, whose token it reads from an environment variable, which no other
-process can read (since version 1.2.498; see awscli/customizations/sessionmanager.py). AWS requires
-version 1.2.764.
+the response of StartSession, whose token it reads from an environment variable, which other users
+can't read (see awscli/customizations/sessionmanager.py). AWS requires version 1.2.764.
 """
 PLUGIN_URL = (
     "https://docs.aws.amazon.com/systems-manager/latest/userguide/"

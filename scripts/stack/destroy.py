@@ -42,7 +42,7 @@ def command(yes: YesOption = False) -> None:
     cdk.synthesize(stage)
     _stop_bastion_tasks(account)
     base = _outputs(account, StackName.BASE)
-    # Monitoring and MLflow are deleted first: both write to the buckets that are emptied next.
+    # Monitoring uses MLflow's exports, and MLflow writes to the buckets that are emptied next.
     cdk.destroy(stage, [StackName.MONITORING, StackName.MLFLOW])
     _destroy_base(account, base)
     logger.info(
