@@ -21,18 +21,21 @@ PLATFORM = ecs.RuntimePlatform(
 """The platform that `make build` builds images for."""
 
 
+LOG_IN_TO_ECR = Statement(
+    "LogInToEcr",
+    "ecr:GetAuthorizationToken does not support resource-level permissions",
+    ["ecr:GetAuthorizationToken"],
+    [ANY_RESOURCE],
+)
+
+
 def pull_image(repository: ecr.IRepository) -> list[Statement]:
     """Return the permissions to pull the images of one repository."""
     return [
         Statement(
             "PullImage", "only its own image", PULL_IMAGE_ACTIONS, [repository.repository_arn]
         ),
-        Statement(
-            "LogInToEcr",
-            "ecr:GetAuthorizationToken does not support resource-level permissions",
-            ["ecr:GetAuthorizationToken"],
-            [ANY_RESOURCE],
-        ),
+        LOG_IN_TO_ECR,
     ]
 
 

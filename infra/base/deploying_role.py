@@ -2,7 +2,7 @@
 
 from aws_cdk import aws_iam as iam
 
-from contract.names import METRIC_NAMESPACE, BucketPrefix
+from contract.names import METRIC_NAMESPACE, BucketPrefix, EndpointAlarm, alarm_name
 from contract.settings.stage import Stage
 from infra.base.statements import (
     ENDPOINT_LOGS,
@@ -11,7 +11,7 @@ from infra.base.statements import (
     log_group_arn,
     sagemaker_arn,
 )
-from infra.fargate import PULL_IMAGE_ACTIONS
+from infra.fargate import LOG_IN_TO_ECR, PULL_IMAGE_ACTIONS
 from infra.policy import ANY_RESOURCE, Statement, arn
 
 PUSH_IMAGE_ACTIONS = (
@@ -85,12 +85,9 @@ def _manage_sagemaker(stage: Stage) -> list[Statement]:
             [endpoint, configurations],
         ),
         Statement(
-            "ListAndDescribe",
-            "listing, DescribeAlarms and GetAuthorizationToken do not support resource-level "
-            "permissions",
+            "ListSageMaker",
+            "listing does not support resource-level permissions",
             [
-                "cloudwatch:DescribeAlarms",
-                "ecr:GetAuthorizationToken",
                 "sagemaker:ListModels",
                 "sagemaker:ListTrainingJobs",
                 "sagemaker:ListEndpointConfigs",
@@ -133,11 +130,19 @@ def _access_data(data: DataAccess) -> list[Statement]:
             [*PULL_IMAGE_ACTIONS, *PUSH_IMAGE_ACTIONS],
             [repository.repository_arn for repository in data.repositories.values()],
         ),
+        LOG_IN_TO_ECR,
     ]
 
 
 def _observe(stage: Stage) -> list[Statement]:
     return [
+        Statement(
+            "DescribeRollbackAlarms",
+            # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
+            "a permission narrower than * shows no composite alarms, and none of these is one",
+            ["cloudwatch:DescribeAlarms"],
+            [arn("cloudwatch", f"alarm:{alarm_name(stage, alarm)}") for alarm in EndpointAlarm],
+        ),
         Statement(
             "ReadLogs",
             "SageMaker names its log groups and streams by job and by endpoint",

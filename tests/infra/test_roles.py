@@ -41,7 +41,6 @@ def test_statements_name_their_actions(templates: StageTemplates) -> None:
 
 def test_statements_name_their_resources_where_aws_supports_it(templates: StageTemplates) -> None:
     unsupported = {
-        "cloudwatch:DescribeAlarms",
         "cloudwatch:PutMetricData",
         "ecr:GetAuthorizationToken",
         "ec2:DescribeDhcpOptions",
@@ -146,6 +145,17 @@ def test_serving_reads_releases_and_writes_captured_data_only(templates: StageTe
     read = _statement_with(statements, "s3:GetObject")
     assert "/captured/*" in json.dumps(write["Resource"])
     assert "/releases/*" in json.dumps(read["Resource"])
+
+
+def test_deploying_describes_the_rollback_alarms_only(templates: StageTemplates) -> None:
+    statements = _role_statements(templates, "RolesDeployingRole")
+    describe = _statement_with(statements, "cloudwatch:DescribeAlarms")
+
+    named = [json.dumps(resource) for resource in as_list(describe["Resource"])]
+    names = {alarm.get("AlarmName") for alarm in templates.properties("AWS::CloudWatch::Alarm")}
+    names.discard(None)  # CloudFormation names the notification alarms
+    assert len(named) == len(names)
+    assert all(any(f":alarm:{name}" in resource for resource in named) for name in names)
 
 
 def test_invoking_invokes_the_endpoint_only(templates: StageTemplates) -> None:

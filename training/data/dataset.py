@@ -147,9 +147,9 @@ def _join_label(table: RawTable, labels: RawTable, settings: Settings) -> "pd.Se
             reason = f"{len(values)} labels for the {len(table.rows)} rows of {table.source}"
             raise DataError(f"{labels.source}: {reason}")
         return values
-    for frame in (table, labels):
-        frame.require_column(key, "data.id")
-        _check_unique(frame, key)
+    for raw in (table, labels):
+        raw.require_column(key, "data.id")
+        _check_unique(raw, key)
     joined = table.rows[key].map(values.set_axis(labels.rows[key]))
     if (missing := joined.isna()).any():
         value = table.rows[key].iloc[table.first_row(missing) - 1]

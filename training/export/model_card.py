@@ -15,9 +15,10 @@ def render_model_card(manifest: Manifest, rows: Mapping[str, int]) -> str:
     params = ", ".join(f"`{key}={value}`" for key, value in manifest.params.items())
     metrics = {"validation": manifest.validation_metrics, "test": manifest.test_metrics or {}}
     table = [
-        f"| {name} | {rows[key]:,} | {m['RMSE']:,.6g} | {m['MAPE']:.2%} | {m['R2']:.4f} |"
-        for (name, m), key in zip(metrics.items(), ("val", "test"), strict=True)
-        if m
+        f"| {name} | {rows[key]:,} "
+        f"| {scores['RMSE']:,.6g} | {scores['MAPE']:.2%} | {scores['R2']:.4f} |"
+        for (name, scores), key in zip(metrics.items(), ("val", "test"), strict=True)
+        if scores
     ]
     optional = [column.name for column in manifest.columns if not column.required]
     lines = [
