@@ -8,6 +8,7 @@ StackError
   +-- WorkerError       the worker process, which fits the models
   +-- ReleaseError      a release: its model, its files or its store
   +-- EndpointError     an endpoint: its processes, its port or its responses
+  |     +-- SmokeTestError   its predictions are wrong: exit code 1 (endpoints/smoke_test.py)
   +-- InfraError        the stacks on AWS: the CDK, CloudFormation or an account
   +-- RequestError      a request to an endpoint (serving/errors.py)
 """

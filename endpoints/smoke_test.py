@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROWS = 20
 RMSE_FACTOR = 3.0
-"""The limit of the rows' RMSE, as a multiple of the release's: one outlier in 20 rows raises it."""
+"""The limit of the RMSE, as a multiple of the release's: one outlier in 20 rows raises the RMSE."""
 
 
 class SmokeTestError(EndpointError):

@@ -1,4 +1,4 @@
-"""The commands' shared edge: arguments, logging, signals and exit codes.
+"""What all commands share: arguments, logging, signals and exit codes.
 
 Results go to standard output; progress and log go to standard error, so that `--json` stays clean.
 """
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 GRACE_SECONDS = 3.0
-"""For how long after an interrupt further ones count as the same one, repeated by a parent."""
+"""How long further interrupts are ignored: a parent process may forward the same Ctrl-C."""
 PIPE_WIDTH = 110
-"""Columns of a table that is not printed to a terminal."""
+"""The width, in characters, of a table that is not printed to a terminal."""
 OWN_LOGGERS = ("__main__", "benchmarks", "contract", "endpoints", "scripts", "training")
 """This project's loggers; `__main__` is the command itself, which `python -m` runs."""
 
@@ -98,9 +98,9 @@ def table_console(min_width: int = 0) -> "Console":
     """Return the console that tables are printed to: on standard output, without markup.
 
     Args:
-        min_width: The least number of columns, however narrow the terminal is.
+        min_width: The least width in characters, however narrow the terminal is.
     """
-    from rich.console import Console  # noqa: PLC0415 - after the first line
+    from rich.console import Console  # noqa: PLC0415 - slow to load
 
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     console = Console(width=width, highlight=False, markup=False, soft_wrap=True)

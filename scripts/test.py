@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """Send 20 rows to the endpoint, print its predictions, and check them against the release.
 
-    The exit code is 1 if a prediction is wrong, and 2 if the endpoint returns none.
+    The exit code is 1 if its predictions are wrong or missing, and 2 if it doesn't respond.
     """
     settings = load_settings()
     target = get_target(settings, target_name, stage=stage)

@@ -59,7 +59,7 @@ class Supervisor:
         self._workers: dict[int, tuple[socket.socket, float]] = {}
         """By process id: the socket, and when the worker was started."""
         self._stopping = False
-        # Nothing is written to it: workers read its end when this process has exited.
+        # Nothing is written to it: workers read end-of-file when this process has exited.
         self._supervisor_pipe = os.pipe()
         # Through this one a worker reports why it can't use the release.
         self._error_pipe = os.pipe()

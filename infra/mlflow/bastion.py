@@ -64,7 +64,7 @@ class Bastion(Construct):
             self,
             "SecurityGroup",
             vpc=cluster.vpc,
-            description="Bastion: admits nothing, may call MLflow and AWS services",
+            description="Bastion: no inbound traffic, calls MLflow and AWS services",
         )
         self.viewing_role = create_role(
             self,
@@ -171,7 +171,7 @@ class Bastion(Construct):
             ),
             Statement(
                 "ReadImageDigest",
-                "before the first image is pushed MLflow does not run",
+                "make ui reports that MLflow does not run if no image was pushed",
                 ["ssm:GetParameter"],
                 [arn("ssm", f"parameter{image_digest_parameter(self._stage)}")],
             ),

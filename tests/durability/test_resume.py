@@ -54,14 +54,16 @@ def test_after_kill_9_only_missing_combinations_are_trained(
     assert not [pid for pid in workers if _is_alive(pid)]
 
 
-def test_training_killed_three_times_is_completed(folder: Path, uninterrupted: Leaderboard) -> None:
+def test_training_killed_twice_and_before_its_leaderboard_is_completed(
+    folder: Path, uninterrupted: Leaderboard
+) -> None:
     for tracked in (3, 7):
         process = start("scripts.train", folder=folder)
         read_until(process, tracked)
         process.kill()
         process.communicate()
-    # As if it had been killed between the last combination and the leaderboard.
     result = resume(folder)
+    # As if it had been killed between the last combination and the leaderboard.
     client = client_of(folder)
     client.update_run(result["parent_run_id"], "RUNNING")
     client.set_tag(result["parent_run_id"], HEARTBEAT_TAG, "")
@@ -145,7 +147,7 @@ def test_deleted_run_is_trained_again(folder: Path, uninterrupted: Leaderboard) 
 
 
 LONG_GRIDS = {**GRIDS, "grids__xgboost": {**GRIDS["grids__xgboost"], "n_estimators": [5, 1500]}}
-"""Fits that take longer than what two processes that start together may be apart."""
+"""Fits that take longer than the delay between two processes that are started together."""
 
 
 def test_two_trainings_at_once_are_both_complete(folder: Path) -> None:
@@ -179,7 +181,7 @@ def test_scratch_folder_of_a_killed_training_is_removed(folder: Path) -> None:
     process.kill()
     process.communicate()
     assert len(list(scratch.iterdir())) == 1
-    write_settings(folder, **GRIDS, data={"seed": 7})  # not the training that would resume it
+    write_settings(folder, **GRIDS, data={"seed": 7})  # another training, which resumes nothing
 
     resume(folder)
 

@@ -1,4 +1,7 @@
-"""The lock of a training's run: one process at a time writes to it; a dead one never blocks it."""
+"""The lock of a training's run, to which one process at a time writes.
+
+A dead process doesn't block it on the same machine, and for five minutes at most on others.
+"""
 
 import fcntl
 import os
@@ -115,7 +118,7 @@ def heartbeat() -> str:
 
 
 def _may_be_alive(tags: Mapping[str, str], was_locked_here: bool) -> bool:
-    """Return whether the process of a run's heartbeat may be alive, though no lock is held."""
+    """Return whether the process of a run's heartbeat may be alive on another machine."""
     machine, _, seconds = tags.get(HEARTBEAT_TAG, "").rpartition(" ")
     if was_locked_here and machine == platform.node():
         return False

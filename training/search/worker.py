@@ -32,7 +32,7 @@ HEARTBEAT_TIMEOUT_SECONDS = 120.0
 Long enough for loading the libraries on a busy machine, and for library calls that hold the GIL.
 """
 STOP_TIMEOUT_SECONDS = 5.0
-"""How long a killed process may take to exit: one that is blocked in the kernel doesn't."""
+"""How long to wait for a killed process, which doesn't exit while a system call blocks it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class WorkerWarning:
 class Worker:
     """A worker process, and a context manager that stops it on exit.
 
-    The process exits when its parent does, however that stops. The messages between the two are
+    The process exits when its parent exits, for whatever reason. The messages between the two are
     pickled, and never read anywhere else.
     """
 
@@ -109,8 +109,8 @@ class Worker:
     def _wait_for_message(self) -> None:
         waited = 0.0
         while not self._connection.poll(HEARTBEAT_SECONDS):
-            # Counted, not measured: if this process is suspended as well (a paused container), the
-            # time doesn't count, and the worker process may send its heartbeat afterwards.
+            # The timeouts are added up, and no clock is read: while both processes are suspended (a
+            # paused container), no time passes here, and the worker sends its heartbeat afterwards.
             waited += HEARTBEAT_SECONDS
             if waited >= HEARTBEAT_TIMEOUT_SECONDS:
                 self._process.kill()
@@ -145,7 +145,7 @@ class Worker:
         try:
             self._process.wait(STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            return  # blocked in the kernel, as on a dead network drive: it exits when that returns
+            return  # a system call blocks it, as on a dead network drive; it exits afterwards
         if self._sender:
             # It fails now, unless a process that the worker started has inherited the pipe.
             self._sender.join(STOP_TIMEOUT_SECONDS)
