@@ -49,18 +49,17 @@ EXPOSE 5000
 LABEL org.opencontainers.image.title="sagemaker-mlflow-stack mlflow"
 
 # --- Training: docker run IMAGE train -------------------------------------------------------------
+# SageMaker's folders are below /opt/ml: settings and tables in input/data, the release in model.
 FROM ${PYTHON} AS train
 COPY --from=train-packages /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/stack
-RUN printf '#!/bin/sh\nexec python -m scripts.train "$@"\n' >/usr/local/bin/train \
-    && chmod +x /usr/local/bin/train
-COPY settings.toml ./
-COPY data ./data
 COPY contract ./contract
 COPY training ./training
-COPY endpoints ./endpoints
-COPY scripts ./scripts
+COPY training_job ./training_job
+RUN python -m compileall -q contract training training_job
+# Python is process 1, which receives SageMaker's SIGTERM.
+ENTRYPOINT ["python", "-m", "training_job"]
 CMD ["train"]
 LABEL org.opencontainers.image.title="sagemaker-mlflow-stack train"
 

@@ -3,30 +3,29 @@
 Results go to standard output; progress and log go to standard error, so that `--json` stays clean.
 """
 
-import atexit
 import functools
-import gc
 import inspect
 import logging
 import os
-import signal
 import sys
-import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from contract.errors import StackError
+from contract.process import (
+    Interrupted,
+    catch_signals,
+    log_warnings,
+    reduce_garbage_collection,
+    silence_libraries,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-GRACE_SECONDS = 3.0
-"""How long further interrupts are ignored: a parent process may forward the same Ctrl-C."""
 PIPE_WIDTH = 110
 """The width, in characters, of a table that is not printed to a terminal."""
 OWN_LOGGERS = ("__main__", "benchmarks", "contract", "endpoints", "scripts", "training")
@@ -35,20 +34,15 @@ OWN_LOGGERS = ("__main__", "benchmarks", "contract", "endpoints", "scripts", "tr
 Command = Callable[..., None]
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM; `exit_code` is what a shell expects after that signal."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.exit_code = 128 + number
-
-
 def main(command: Command) -> NoReturn:
     """Run a command and exit: 0, or its error's exit code after one line that explains it."""
-    _reduce_garbage_collection()
-    _silence_libraries()
+    reduce_garbage_collection()
+    silence_libraries()
+    # An unreachable server is retried for one minute; MLflow's default is more than four.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+    log_warnings()
     configure_logging()
-    _catch_signals()
+    catch_signals()
     app = typer.Typer(add_completion=False)
     app.command()(_with_verbose_option(command))
     parser = typer.main.get_command(app)
@@ -169,50 +163,3 @@ def _print_error(line: str) -> None:
 def _exit_interrupted(interrupt: Interrupted) -> NoReturn:
     _print_error("interrupted")
     sys.exit(interrupt.exit_code)
-
-
-def _catch_signals() -> None:
-    """Raise Interrupted on SIGINT and SIGTERM."""
-    first_at = 0.0
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        # Raised once: a second exception would cut off the cleanup. A signal after the grace
-        # period is a new request, and exits at once.
-        nonlocal first_at
-        if first_at and time.monotonic() - first_at > GRACE_SECONDS:
-            os._exit(128 + number)
-        if not first_at:
-            first_at = time.monotonic()
-            raise Interrupted(number)
-
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
-
-
-def _reduce_garbage_collection() -> None:
-    """Keep the garbage collector from scanning the libraries again and again.
-
-    They are a million objects that are never freed: scanning them took a second during loading,
-    and another second at exit, when all memory is freed anyway.
-    """
-    gc.set_threshold(100_000)
-    atexit.register(gc.freeze)
-
-
-def _silence_libraries() -> None:
-    """Reduce the libraries' output: one-line warnings, no start-up notes, no usage statistics."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # onnxruntime sends telemetry from 1.29 on, unless this is set before it is loaded.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    # MLflow logs tracebacks of errors that it also raises; the commands explain those in one line.
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for --json
-    # An unreachable server is retried for one minute; MLflow's default is more than four.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # git may be missing
-
-    def log_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-        first_line = str(message).strip().partition("\n")[0]
-        logging.getLogger("scripts").warning("%s: %s", category.__name__, first_line)
-
-    warnings.showwarning = log_warning  # type: ignore[assignment]

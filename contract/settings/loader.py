@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,27 @@ class Settings(BaseSettings, _Sections):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__")
 
     _file: Path = PrivateAttr(default=PROJECT_ROOT / "settings.toml")
+    _root: Path = PrivateAttr(default=PROJECT_ROOT)
+    _copies: Mapping[str, Path] = PrivateAttr(default_factory=dict)
 
     @property
     def root(self) -> Path:
-        """The folder of settings.toml, which relative paths and .local/ are relative to."""
-        return self._file.parent
+        """The folder that relative paths and .local/ are relative to: that of settings.toml."""
+        return self._root
 
     def resolve_path(self, path: str) -> str:
         """Return a relative path below the root; absolute paths and URIs are unchanged."""
         return path if "://" in path else str(self.root / _expand_user(path))
+
+    def with_copies(self, copies: Mapping[str, Path]) -> "Settings":
+        """Return the settings with the folders that tables were downloaded to, by their paths."""
+        settings = self.model_copy()
+        settings._copies = copies
+        return settings
+
+    def find_copy(self, path: str) -> Path | None:
+        """Return the folder that a table was downloaded to, or None."""
+        return self._copies.get(path)
 
     @property
     def tracking_uri(self) -> str:
@@ -145,11 +158,13 @@ def mask_password(uri: str) -> str:
     return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
-def load_settings(file: Path | None = None) -> Settings:
+def load_settings(file: Path | None = None, root: Path | None = None) -> Settings:
     """Load the settings of this process.
 
     Args:
-        file: The TOML file; by default the one in STACK_SETTINGS, else the project's settings.toml.
+        file: The file, TOML or JSON; by default the one in STACK_SETTINGS, else the project's
+            settings.toml.
+        root: The folder that relative paths are relative to; by default the file's.
 
     Raises:
         SettingsError: The file is missing or not valid TOML; or a key is unknown, of the wrong type
@@ -159,7 +174,7 @@ def load_settings(file: Path | None = None) -> Settings:
         file or Path(os.environ.get(f"{ENV_PREFIX}SETTINGS") or PROJECT_ROOT / "settings.toml")
     ).resolve()
     _refuse_unknown_variables()
-    content = _parse_toml(file)
+    content = _parse(file)
     try:
         _validate_types(content)
         settings = Settings(**_with_mlflow_variables(content))
@@ -169,20 +184,23 @@ def load_settings(file: Path | None = None) -> Settings:
         field = str(error).split('"')[1] if '"' in str(error) else "a variable"
         reason = 'can\'t be parsed; a list is written as JSON, \'["a", "b"]\''
         raise SettingsError(f"environment: {ENV_PREFIX}{field.upper()}...: {reason}") from None
-    settings._file = file
+    settings._file, settings._root = file, root or file.parent
     logger.debug("Loaded %s", file)
     return settings
 
 
-def _parse_toml(file: Path) -> dict[str, Any]:
+def _parse(file: Path) -> dict[str, Any]:
+    is_json = file.suffix == ".json"
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        return dict(json.loads(text)) if is_json else tomllib.loads(text)
     except FileNotFoundError:
         raise SettingsError(f"{file}: no such file") from None
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file.name}: not valid TOML: {error}") from None
+    except (ValueError, TypeError) as error:  # the parsers' errors are ValueErrors
+        expected = "JSON" if is_json else "TOML"
+        raise SettingsError(f"{file.name}: not valid {expected}: {error}") from None
 
 
 def _validate_types(content: dict[str, Any]) -> None:

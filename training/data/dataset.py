@@ -4,6 +4,7 @@ Rows stay raw here, as in the tables: `training.data.features` fits imputation a
 training rows only.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +66,7 @@ def read_training(settings: Settings) -> Dataset:
         DataError: The table can't be trained on; the message names the column or row.
     """
     data = settings.data
-    table = read_table(settings.resolve_path(data.train), data.missing_values)
+    table = _read_table(data.train, settings)
     table.require_column(data.label, "data.label")
     if data.id:
         table.require_column(data.id, "data.id")
@@ -91,7 +92,7 @@ def read_test(settings: Settings, training: Dataset) -> Dataset | None:
     if not data.test:
         return None
     text = [str(column) for column in training.X if is_text_column(training.X[column])]
-    table = read_table(settings.resolve_path(data.test), data.missing_values, text)
+    table = _read_table(data.test, settings, text)
     if len(table.rows) < 2:
         raise DataError(f"{table.source}: a test table needs at least two rows")
     for column in training.X:
@@ -102,7 +103,7 @@ def read_test(settings: Settings, training: Dataset) -> Dataset | None:
     if not data.test_labels:
         table.require_column(data.label, "data.label; data.test_labels names no other table")
         return Dataset(X, _read_label(table, data.label), table.source, table.digest)
-    labels = read_table(settings.resolve_path(data.test_labels), data.missing_values)
+    labels = _read_table(data.test_labels, settings)
     labels.require_column(data.label, "data.label")
     y = _join_label(table, labels, settings)
     return Dataset(X, y, table.source, combine_digests([table.digest, labels.digest]))
@@ -115,6 +116,11 @@ def split(dataset: Dataset, settings: Settings) -> Split:
         dataset.X, dataset.y, test_size=n_validation, random_state=settings.data.seed
     )
     return Split(X_train, X_val, y_train, y_val, dataset.source, dataset.digest)
+
+
+def _read_table(path: str, settings: Settings, text: Collection[str] = ()) -> RawTable:
+    source, missing = settings.resolve_path(path), settings.data.missing_values
+    return read_table(source, missing, text, copy=settings.find_copy(path))
 
 
 def _count_validation_rows(rows: int, source: str, settings: Settings) -> int:

@@ -65,18 +65,21 @@ def is_text_column(column: "pd.Series[Any]") -> bool:
     return types.is_string_dtype(column.dtype)
 
 
-def read_table(source: str, missing: Sequence[str], text: Collection[str] = ()) -> RawTable:
+def read_table(
+    source: str, missing: Sequence[str], text: Collection[str] = (), copy: Path | None = None
+) -> RawTable:
     """Read a file, or all files of a folder as one table.
 
     Args:
         source: A path or `s3://` URI that ends in .csv or .parquet, or a folder of such files.
         missing: The texts that stand for a missing value.
         text: Columns to read as text even if the values in a CSV file look like numbers.
+        copy: The folder that `source` was downloaded to, if it was: it is read there.
 
     Raises:
         DataError: There is no such table, or it is empty, malformed or has an unsupported type.
     """
-    files = _read_files(source)
+    files = _read_files(source, copy)
     digests = [hashlib.sha256(content).hexdigest() for _, content in files]
     digest = digests[0] if len(digests) == 1 else combine_digests(digests)
     parts = [
@@ -98,10 +101,10 @@ def combine_digests(digests: Sequence[str]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _read_files(source: str) -> list[tuple[str, bytes]]:
+def _read_files(source: str, copy: Path | None) -> list[tuple[str, bytes]]:
     try:
         # As a whole, so that the digest covers exactly the bytes that are parsed.
-        return [(str(path), path.read_bytes()) for path in _files(source)]
+        files = [(str(path), path.read_bytes()) for path in _files(str(copy or source))]
     except DataError:
         raise
     except OSError as error:
@@ -112,6 +115,13 @@ def _read_files(source: str) -> list[tuple[str, bytes]]:
         if "://" not in source:
             raise
         raise DataError(f"{source}: {' '.join(str(error).split())}") from None
+    return files if copy is None else [(_original(source, name), data) for name, data in files]
+
+
+def _original(source: str, copied_file: str) -> str:
+    """Return the name of a copied file at its source, which the user knows, for messages."""
+    is_file = source.endswith(SUFFIXES)
+    return source if is_file else f"{source.rstrip('/')}/{Path(copied_file).name}"
 
 
 def _files(source: str) -> Sequence[Path | CloudPath]:

@@ -50,6 +50,7 @@ LEADERBOARD_FILE = "leaderboard.json"
 LOGGED_CODE = (
     "contract",
     "training",
+    "training_job",
     "endpoints",
     "scripts",
     "pyproject.toml",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from contract.process import Interrupted
 from contract.settings.loader import Settings
-from scripts.console import Interrupted
 from training.data.dataset import Split, read_training, split
 from training.runs.run_lock import is_locked
 from training.runs.tracker import Tracker

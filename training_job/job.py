@@ -1,0 +1,98 @@
+"""A training job: train the grids, release the winner, and leave both where SageMaker expects them.
+
+Everything that must survive an interruption is in the tracking store and in the release store: a
+job that is repeated, by SageMaker or by a user, trains what isn't tracked yet.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from contract.errors import TrackingError
+from contract.release import MANIFEST_FILE, Release
+from contract.training_job import RESULT_FILE, JobVariable
+from training.progress_lines import LogProgress
+from training.result import TrainingResult
+from training.search.worker import Worker
+from training_job.folders import Folders
+from training_job.settings import load_job_settings, read_force
+
+logger = logging.getLogger(__name__)
+
+PASSWORD_VARIABLE = "MLFLOW_TRACKING_PASSWORD"  # noqa: S105 - MLflow's own variable
+
+
+def run_job(folders: Folders) -> None:
+    """Run the whole job.
+
+    Raises:
+        StackError: A setting or a table is invalid, a store fails, or the model can't be released.
+        OSError: The disk is full.
+    """
+    hyperparameters = folders.read_config("hyperparameters")
+    force = read_force(hyperparameters)
+    settings = load_job_settings(folders, hyperparameters)
+    read_password(os.environ)
+    # The worker loads its libraries while this process loads its own.
+    with Worker() as worker:
+        from training.train import train  # noqa: PLC0415
+
+        progress = LogProgress()
+        result = train(settings, progress, worker, force)
+    progress.finished(result)
+    from training.release import release  # noqa: PLC0415 - slow to load
+
+    released = release(settings, f"runs:/{result.winner.run_id}/model")
+    _write_release(released, folders.model)
+    _write_result(result, released, folders.output_data)
+    logger.info("Released %s (sha256 %s)", released.name, released.digest[:12])
+
+
+def read_password(environment: Mapping[str, str]) -> None:
+    """Read the password of MLflow's user from Secrets Manager, by the job's role.
+
+    It is put into this process's environment only, where MLflow's client expects it.
+
+    Raises:
+        TrackingError: The secret can't be read; the message names it and the reason.
+    """
+    secret = environment.get(JobVariable.PASSWORD_SECRET, "")
+    if not secret:
+        return
+    import boto3  # noqa: PLC0415 - not needed without a tracking server
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    try:
+        # The region is the fourth part of an ARN.
+        client = boto3.client("secretsmanager", region_name=secret.split(":")[3])
+        password = client.get_secret_value(SecretId=secret)["SecretString"]
+    except ClientError as error:
+        reason = error.response["Error"].get("Message", str(error))
+        raise TrackingError(
+            f"secretsmanager:GetSecretValue of {secret}: {reason}; "
+            "the job's role must be allowed to read the password of its MLflow user"
+        ) from None
+    except (BotoCoreError, IndexError) as error:
+        raise TrackingError(f"{secret}: the password can't be read: {error}") from None
+    os.environ[PASSWORD_VARIABLE] = password
+
+
+def _write_release(released: Release, folder: Path) -> None:
+    """Write the release to the folder that SageMaker uploads, its manifest last."""
+    files = {**released.files, MANIFEST_FILE: released.manifest.to_bytes()}
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def _write_result(result: TrainingResult, released: Release, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    release = {
+        "model": released.manifest.model,
+        "version": released.manifest.version,
+        "digest": released.digest,
+    }
+    content = {**result.as_json(), "release": release}
+    (folder / RESULT_FILE).write_text(json.dumps(content, indent=2))
