@@ -28,7 +28,8 @@ class BucketPrefix(StrEnum):
 
     DATA = "data/"
     RELEASES = "releases/"
-    CHECKPOINTS = "checkpoints/"
+    JOBS = "jobs/"
+    """The settings and outputs of training jobs."""
     CAPTURED = "captured/"
     RUNS = "runs/"
     """The artifacts of MLflow's runs."""
@@ -125,6 +126,11 @@ def repository_name(stage: Stage, image: Image) -> str:
 def alarm_name(stage: Stage, alarm: EndpointAlarm) -> str:
     """Return an alarm's name: `prod-endpoint-5xx`."""
     return f"{stage.endpoint}-{alarm}"
+
+
+def training_job_prefix(stage: Stage) -> str:
+    """Return what the names of all training jobs start with: `house-prices-dev-train-`."""
+    return f"{stage.prefix}-train-"
 
 
 def image_digest_parameter(stage: Stage) -> str:

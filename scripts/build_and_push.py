@@ -1,9 +1,9 @@
 """Build the images and push them to a stage's ECR repositories: `make build-and-push`."""
 
+from aws.account import AwsAccount
 from contract.names import Image
 from contract.settings.loader import load_settings
 from endpoints.container_engine import find_engine
-from scripts.aws.account import AwsAccount
 from scripts.aws.ecr import build_and_push
 from scripts.console import main
 from scripts.options import ImagesArgument

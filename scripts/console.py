@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 110
 """The width, in characters, of a table that is not printed to a terminal."""
-OWN_LOGGERS = ("__main__", "benchmarks", "contract", "endpoints", "scripts", "training")
+OWN_LOGGERS = ("__main__", "aws", "benchmarks", "contract", "endpoints", "scripts", "training")
 """This project's loggers; `__main__` is the command itself, which `python -m` runs."""
 
 Command = Callable[..., None]

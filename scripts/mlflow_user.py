@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from aws.account import AwsAccount, aws_errors
 from contract.errors import TrackingError
 from contract.names import MlflowUser, StackName, StackOutput
 from contract.settings.loader import load_settings
 from endpoints.ports import find_free_port
-from scripts.aws.account import AwsAccount, aws_errors
 from scripts.aws.mlflow_users import ALL_RESOURCES, Permission, ResourceType, UserClient
 from scripts.aws.port_forwarding import forward_port
 from scripts.console import main

@@ -53,7 +53,7 @@ def _serve_local(settings: Settings, port: int) -> None:
 
 def _forward_stage(stage: Stage, port: int) -> None:
     """Forward a port to the stage's MLflow, which has no public address."""
-    from scripts.aws.account import AwsAccount  # noqa: PLC0415 - boto3 is needed on AWS only
+    from aws.account import AwsAccount  # noqa: PLC0415 - boto3 is needed on AWS only
     from scripts.aws.port_forwarding import forward_port  # noqa: PLC0415
 
     with forward_port(AwsAccount(stage), port) as forwarding:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 ParamValue = bool | int | float | str | None
 ParamGrid = Mapping[str, tuple[ParamValue, ...]]
@@ -76,6 +76,24 @@ class TrainingSettings(SettingsSection):
     """The model families to train, as named in training/families."""
     metric: MetricName = "RMSE"
     """The validation metric that selects the winner: RMSE or MAPE (lowest), R2 (highest)."""
+
+    instances: int = Field(default=1, ge=1, le=20)
+    """The number of instances of a training job on SageMaker, which share the combinations."""
+    volume_gb: int = Field(default=30, ge=1, le=16_384)
+    """The size of each instance's volume, in GB."""
+    max_hours: float = Field(default=2, gt=0, le=120)
+    """The time limit of a training job, in hours."""
+    spot: bool = False
+    """Whether a training job uses spot instances, which are cheaper and may be interrupted."""
+    max_wait_hours: float = Field(default=6, gt=0, le=240)
+    """The time limit of a spot job, in hours: waiting for instances, and training."""
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> "TrainingSettings":
+        if self.spot and self.max_wait_hours < self.max_hours:
+            reason = f"{self.max_wait_hours:g} is less than max_hours, {self.max_hours:g}"
+            raise ValueError(f"training.max_wait_hours: {reason}")
+        return self
 
 
 class TrackingSettings(SettingsSection):

@@ -43,6 +43,8 @@ FARGATE_MEMORY_MB = {
 
 Fargate's smallest size, 512 MB, is omitted: it is too small for MLflow.
 """
+ACCELERATED = ("g4", "g5", "g6", "g7", "p4", "p5", "p6", "trn")
+"""Families of instances with accelerators, all of which have local storage."""
 LogRetentionDays = Annotated[int, AfterValidator(_check_log_retention)]
 Cidr = Annotated[str, AfterValidator(_check_cidr)]
 
@@ -116,8 +118,8 @@ class Stage(SettingsSection):
     """How long CloudWatch Logs are kept, in days."""
     access_log_retention_days: int = Field(default=30, ge=1)
     """How long the access logs of buckets and of the load balancer are kept, in days."""
-    checkpoint_retention_days: int = Field(default=14, ge=1)
-    """How long the checkpoints of training jobs are kept, in days."""
+    job_retention_days: int = Field(default=90, ge=1)
+    """How long the settings and outputs of training jobs are kept, in days."""
     captured_data_retention_days: int = Field(default=30, ge=1)
     """How long captured requests and responses are kept, in days."""
 
@@ -174,6 +176,18 @@ class Stage(SettingsSection):
         size = self.endpoint_instance_type.rpartition(".")[2]
         number, xlarge, _ = size.partition("xlarge")
         return 4 * int(number or 1) if xlarge and (number or "1").isdigit() else 2
+
+    @property
+    def training_has_local_storage(self) -> bool:
+        """Whether training instances have NVMe storage, which SageMaker encrypts by its own key.
+
+        A request for such an instance type can't name a key for the volume.
+        https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
+        """
+        family = self.training_instance_type.split(".")[1]
+        return family.endswith("d") or family.startswith(
+            ("g4", "g5", "g6", "g7", "p4", "p5", "p6", "trn")
+        )
 
     @property
     def prefix(self) -> str:

@@ -2,8 +2,15 @@
 
 from aws_cdk import aws_iam as iam
 
-from contract.names import METRIC_NAMESPACE, BucketPrefix, EndpointAlarm, alarm_name
+from contract.names import (
+    METRIC_NAMESPACE,
+    BucketPrefix,
+    EndpointAlarm,
+    alarm_name,
+    training_job_prefix,
+)
 from contract.settings.stage import Stage
+from infra.base.network import Network
 from infra.base.statements import (
     ENDPOINT_LOGS,
     TRAINING_LOGS,
@@ -24,17 +31,19 @@ PUSH_IMAGE_ACTIONS = (
 
 
 def deploying_statements(
-    stage: Stage, data: DataAccess, training: iam.IRole, serving: iam.IRole
+    stage: Stage, data: DataAccess, network: Network, training: iam.IRole, serving: iam.IRole
 ) -> list[Statement]:
     """Return the permissions of the deploying role.
 
     Args:
         stage: Whose endpoint, models and training jobs the role manages.
         data: The stage's bucket, key and repositories.
+        network: Where its training jobs run.
         training: The role that it passes to training jobs.
         serving: The role that it passes to models.
     """
     return [
+        *_run_training_jobs(stage, data, network),
         *_manage_sagemaker(stage),
         _pass_role("PassTrainingRole", training),
         _pass_role("PassServingRole", serving),
@@ -43,31 +52,64 @@ def deploying_statements(
     ]
 
 
+def _run_training_jobs(stage: Stage, data: DataAccess, network: Network) -> list[Statement]:
+    jobs = sagemaker_arn("training-job", f"{training_job_prefix(stage)}*")
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
+    keys = {"sagemaker:OutputKmsKey": data.key.key_arn}
+    if not stage.training_has_local_storage:
+        keys["sagemaker:VolumeKmsKey"] = data.key.key_arn
+    lists = {
+        "sagemaker:VpcSubnets": network.private_subnet_ids,
+        "sagemaker:VpcSecurityGroupIds": [network.training_sg.security_group_id],
+    }
+    return [
+        Statement(
+            "CreateTrainingJobs",
+            "only in the private network, and with the data key; ForAllValues also matches a "
+            "request without the key, which Null excludes; names start with the stage's prefix",
+            ["sagemaker:CreateTrainingJob"],
+            [jobs],
+            {
+                "ForAllValues:StringEquals": lists,
+                "Null": dict.fromkeys(lists, "false"),
+                "ArnEquals": keys,
+            },
+        ),
+        Statement(
+            "ManageTrainingJobs",
+            "only the stage's own jobs; CreateTrainingJob with tags needs AddTags as well",
+            [
+                "sagemaker:AddTags",
+                "sagemaker:DescribeTrainingJob",
+                "sagemaker:StopTrainingJob",
+            ],
+            [jobs],
+        ),
+    ]
+
+
 def _manage_sagemaker(stage: Stage) -> list[Statement]:
-    models, jobs, configurations = (
+    models, configurations = (
         sagemaker_arn(resource_type, f"{stage.prefix}-*")
-        for resource_type in ("model", "training-job", "endpoint-config")
+        for resource_type in ("model", "endpoint-config")
     )
     endpoint = sagemaker_arn("endpoint", stage.endpoint.lower())
     return [
         Statement(
-            "ManageModelsAndTrainingJobs",
-            "each deployment creates a model and an endpoint configuration, each training a job; "
-            "their names start with the stage's prefix",
+            "ManageModels",
+            "each deployment creates a model and an endpoint configuration; their names start with "
+            "the stage's prefix",
             [
                 "sagemaker:AddTags",
                 "sagemaker:CreateModel",
                 "sagemaker:DeleteModel",
                 "sagemaker:DescribeModel",
-                "sagemaker:CreateTrainingJob",
-                "sagemaker:DescribeTrainingJob",
-                "sagemaker:StopTrainingJob",
                 "sagemaker:CreateEndpointConfig",
                 "sagemaker:DeleteEndpointConfig",
                 "sagemaker:DescribeEndpointConfig",
                 "sagemaker:ListTags",
             ],
-            [models, jobs, configurations],
+            [models, configurations],
         ),
         Statement(
             "ManageEndpoint",
@@ -110,10 +152,10 @@ def _pass_role(sid: str, role: iam.IRole) -> Statement:
 def _access_data(data: DataAccess) -> list[Statement]:
     return [
         Statement(
-            "ReadAndWriteDataAndReleases",
-            "data and releases are stored below these prefixes",
+            "ReadAndWriteDataJobsAndReleases",
+            "tables, settings and outputs of jobs, and releases are stored below these prefixes",
             ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"],
-            data.object_arns(BucketPrefix.DATA, BucketPrefix.RELEASES),
+            data.object_arns(BucketPrefix.DATA, BucketPrefix.JOBS, BucketPrefix.RELEASES),
         ),
         Statement(
             "ReadCapturedData",
@@ -121,7 +163,9 @@ def _access_data(data: DataAccess) -> list[Statement]:
             ["s3:GetObject"],
             data.object_arns(BucketPrefix.CAPTURED),
         ),
-        data.list_prefixes(BucketPrefix.DATA, BucketPrefix.RELEASES, BucketPrefix.CAPTURED),
+        data.list_prefixes(
+            BucketPrefix.DATA, BucketPrefix.JOBS, BucketPrefix.RELEASES, BucketPrefix.CAPTURED
+        ),
         data.use_key(),
         data.encrypt_volumes(),
         Statement(

@@ -68,6 +68,11 @@ class Network(Construct):
             description="Training jobs: admit nothing, may call MLflow and AWS services",
         )
 
+    @property
+    def private_subnet_ids(self) -> list[str]:
+        """The subnets in which jobs, tasks and the load balancer run."""
+        return self.vpc.select_subnets(subnet_group_name=PRIVATE).subnet_ids
+
     def _add_s3_endpoint(self) -> None:
         endpoint = self.vpc.add_gateway_endpoint(
             "S3Endpoint", service=ec2.GatewayVpcEndpointAwsService.S3

@@ -1,12 +1,12 @@
 """The roles of the base stack: training, serving, mlflow, deploying and invoking."""
 
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from contract.names import METRIC_NAMESPACE, BucketPrefix, Image, RoleName
 from contract.settings.stage import Stage
 from infra.base.deploying_role import deploying_statements
+from infra.base.network import Network
 from infra.base.statements import (
     ENDPOINT_LOGS,
     TRAINING_LOGS,
@@ -28,7 +28,7 @@ class Roles(Construct):
         stage: Stage,
         *,
         data: DataAccess,
-        vpc: ec2.IVpc,
+        network: Network,
         training_password: str,
     ) -> None:
         """Create the roles.
@@ -38,11 +38,11 @@ class Roles(Construct):
             construct_id: The id of the construct within the stack.
             stage: Names the endpoint.
             data: The bucket, key and repositories that the roles have access to.
-            vpc: The network of training jobs.
+            network: The network of training jobs.
             training_password: The ARN of the password of the training jobs' MLflow user.
         """
         super().__init__(scope, construct_id)
-        self._stage, self._data, self._vpc = stage, data, vpc
+        self._stage, self._data, self._vpc = stage, data, network.vpc
         account = iam.AccountRootPrincipal()
         training = create_role(
             self,
@@ -70,7 +70,7 @@ class Roles(Construct):
             "DeployingRole",
             f"Users and CI that train and deploy to {stage.prefix}",
             account,
-            deploying_statements(stage, data, training, serving),
+            deploying_statements(stage, data, network, training, serving),
         )
         invoking = create_role(
             self,
@@ -88,27 +88,30 @@ class Roles(Construct):
         }
 
     def _training_statements(self, training_password: str) -> list[Statement]:
-        data, checkpoints, releases = (
-            BucketPrefix.DATA,
-            BucketPrefix.CHECKPOINTS,
-            BucketPrefix.RELEASES,
-        )
+        data, jobs, releases = BucketPrefix.DATA, BucketPrefix.JOBS, BucketPrefix.RELEASES
         return [
             Statement(
-                "ReadDataAndReleases",
-                "tables, a checkpoint to resume from, and releases to compare with are stored "
-                "below these prefixes",
+                "ReadDataSettingsAndReleases",
+                "tables, the job's settings, and the releases that exist are stored below these "
+                "prefixes",
                 ["s3:GetObject"],
-                self._data.object_arns(data, checkpoints, releases),
+                self._data.object_arns(data, jobs, releases),
             ),
             Statement(
-                "WriteReleasesAndCheckpoints",
-                "each training writes releases and checkpoints with new names; nothing is deleted",
+                "WriteReleasesAndOutputs",
+                "each training writes releases and outputs with new names; nothing is deleted",
                 ["s3:AbortMultipartUpload", "s3:PutObject"],
-                self._data.object_arns(releases, checkpoints),
+                self._data.object_arns(releases, jobs),
             ),
-            self._data.list_prefixes(data, releases, checkpoints),
+            self._data.list_prefixes(data, releases, jobs),
             self._data.use_key(),
+            Statement(
+                "EncryptOutputs",
+                # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_OutputDataConfig.html
+                "SageMaker requires it of the role where OutputDataConfig names a key",
+                ["kms:Encrypt"],
+                [self._data.key.key_arn],
+            ),
             self._data.encrypt_volumes(),
             Statement(
                 "ReadMlflowPassword",

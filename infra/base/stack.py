@@ -22,7 +22,7 @@ from contract.names import (
     image_digest_parameter,
 )
 from contract.settings.stage import Stage
-from infra.base.network import PRIVATE, Network
+from infra.base.network import Network
 from infra.base.roles import Roles
 from infra.base.statements import DataAccess
 from infra.base.storage import Buckets, DataKey, Repositories
@@ -51,7 +51,7 @@ class BaseStack(StageStack):
             "Roles",
             stage,
             data=DataAccess(self.buckets.artifacts, self.data_key, self.repositories.by_image),
-            vpc=self.network.vpc,
+            network=self.network,
             training_password=self.training_password.secret_arn,
         )
         ssm.StringParameter(
@@ -64,14 +64,13 @@ class BaseStack(StageStack):
         self._add_outputs()
 
     def _add_outputs(self) -> None:
-        subnets = self.network.vpc.select_subnets(subnet_group_name=PRIVATE).subnet_ids
         uris, roles = self.repositories.uri_by_image, self.roles.by_name
         self.add_outputs(
             {
                 StackOutput.ARTIFACT_BUCKET: self.buckets.artifacts.bucket_name,
                 StackOutput.LOG_BUCKET: self.buckets.logs.bucket_name,
                 StackOutput.DATA_KEY: self.data_key.key_arn,
-                StackOutput.PRIVATE_SUBNETS: Fn.join(",", subnets),
+                StackOutput.PRIVATE_SUBNETS: Fn.join(",", self.network.private_subnet_ids),
                 StackOutput.TRAINING_SECURITY_GROUP: self.network.training_sg.security_group_id,
                 StackOutput.MLFLOW_TRAINING_SECRET: self.training_password.secret_arn,
             }

@@ -111,7 +111,7 @@ def _create_bucket(
 
 def _artifact_lifecycle(stage: Stage) -> list[s3.LifecycleRule]:
     expiration_days = {
-        BucketPrefix.CHECKPOINTS: stage.checkpoint_retention_days,
+        BucketPrefix.JOBS: stage.job_retention_days,
         BucketPrefix.CAPTURED: stage.captured_data_retention_days,
     }
     return [

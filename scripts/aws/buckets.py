@@ -6,8 +6,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from aws.account import AwsAccount, aws_errors
 from contract.errors import InfraError
-from scripts.aws.account import AwsAccount, aws_errors
 
 logger = logging.getLogger(__name__)
 

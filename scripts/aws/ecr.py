@@ -5,9 +5,9 @@ import logging
 import subprocess
 import time
 
+from aws.account import AwsAccount, aws_errors
 from contract.errors import InfraError
 from contract.names import REPOSITORY_OUTPUTS, Image, StackName
-from scripts.aws.account import AwsAccount, aws_errors
 from scripts.local.images import build_image, get_revision
 
 logger = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from aws.account import AwsAccount, aws_errors
 from contract.errors import InfraError
 from contract.names import (
     BASTION_STARTED_BY,
@@ -27,7 +28,6 @@ from contract.names import (
     StackOutput,
 )
 from endpoints.ports import HOST, require_free_port
-from scripts.aws.account import AwsAccount, aws_errors
 
 logger = logging.getLogger(__name__)
 

@@ -1,12 +1,11 @@
 """Monthly costs of CloudFormation templates: each resource type has a price here, or is free."""
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from contract.errors import InfraError, SettingsError
+from aws.prices import PriceList
+from contract.errors import InfraError
 from contract.settings.stage import Stage
 
 Template = Mapping[str, Any]
@@ -31,38 +30,6 @@ class CostItem:
     def monthly_usd(self) -> float:
         """The cost per month in US dollars."""
         return self.quantity * self.unit_price
-
-
-class PriceList:
-    """The file of prices and assumptions."""
-
-    def __init__(self, file: Path) -> None:
-        """Load the file.
-
-        Raises:
-            SettingsError: The file is missing or not valid TOML.
-        """
-        try:
-            self._content = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"{file.name}: can't be loaded: {error}") from None
-        self._name = file.name
-
-    def get(self, table: str, key: str) -> float:
-        """Return a price or an assumption.
-
-        Raises:
-            SettingsError: The file lacks it.
-        """
-        try:
-            return float(self._content[table][key])
-        except (KeyError, TypeError, ValueError):
-            raise SettingsError(f"{self._name}: {table}.{key!r} is missing") from None
-
-    @property
-    def description(self) -> str:
-        """The region and the date of the prices."""
-        return f"{self._content.get('region', '?')}, {self._content.get('as_of', '?')}"
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aws.prices import PriceList, load_prices
 from contract.errors import InfraError
 from contract.names import StackName, stack_name
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings
 from contract.settings.stage import Stage
-from scripts.aws.pricing import CostItem, PriceList, price_template, price_workloads
+from scripts.aws.pricing import CostItem, price_template, price_workloads
 
 Egress = Literal["nat", "endpoints"]
 EGRESS: tuple[Egress, ...] = ("endpoints", "nat")
 EMAIL_PLACEHOLDER = "team@example.com"
 """Used where the settings have no alarm email, which production requires; it costs nothing."""
-PRICES_FILE = PROJECT_ROOT / "scripts" / "aws" / "prices.toml"
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,6 @@ class StageCost:
 def total(items: list[CostItem]) -> float:
     """Return the sum of costs per month, in US dollars."""
     return sum(item.monthly_usd for item in items)
-
-
-def load_prices() -> PriceList:
-    """Load the file that STACK_PRICES names, by default the project's prices.toml.
-
-    Raises:
-        SettingsError: The file is missing or not valid TOML.
-    """
-    return PriceList(Path(os.environ.get("STACK_PRICES") or PRICES_FILE))
 
 
 def monthly_cost(stage: Stage, assembly: Path) -> float:

@@ -2,9 +2,9 @@
 
 import logging
 
+from aws.account import AwsAccount, aws_errors
 from contract.settings.loader import load_settings
 from scripts.aws import cdk
-from scripts.aws.account import AwsAccount, aws_errors
 from scripts.console import main
 
 logger = logging.getLogger(__name__)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from aws.prices import load_prices
 from contract.settings.loader import load_settings
 from scripts.aws.cost_tables import print_comparison, print_stage
-from scripts.aws.stage_cost import EGRESS, calculate_costs, load_prices
+from scripts.aws.stage_cost import EGRESS, calculate_costs
 from scripts.console import main
 from scripts.options import JsonOption
 

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
+from aws.account import AwsAccount
 from contract.errors import StackError
 from contract.names import NO_IMAGE, Image, StackName, StackOutput, stack_name
 from contract.settings.loader import load_settings
 from endpoints.container_engine import find_engine
 from scripts.aws import cdk
-from scripts.aws.account import AwsAccount
 from scripts.aws.ecr import build_and_push
 from scripts.aws.stage_cost import monthly_cost
 from scripts.console import main

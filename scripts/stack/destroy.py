@@ -4,11 +4,11 @@ import logging
 
 import typer
 
+from aws.account import AwsAccount, StackNotDeployedError, aws_errors
 from contract.errors import InfraError
 from contract.names import BASTION_STARTED_BY, StackName, StackOutput
 from contract.settings.loader import load_settings
 from scripts.aws import cdk
-from scripts.aws.account import AwsAccount, StackNotDeployedError, aws_errors
 from scripts.aws.buckets import disable_access_logging, empty_bucket
 from scripts.console import main
 from scripts.options import YesOption

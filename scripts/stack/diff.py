@@ -1,8 +1,8 @@
 """Show what `make deploy` would change: `make diff`."""
 
+from aws.account import AwsAccount
 from contract.settings.loader import load_settings
 from scripts.aws import cdk
-from scripts.aws.account import AwsAccount
 from scripts.console import main
 
 

@@ -5,6 +5,7 @@ Each request is signed with an access key. That of an assumed role belongs to th
 account's own. Signatures are not verified.
 """
 
+import io
 import json
 import re
 import threading
@@ -16,9 +17,8 @@ from urllib.parse import parse_qs
 
 from moto.sts.models import sts_backends
 
-from tests.emulator.account import ACCOUNT
+from tests.emulator.account import ACCOUNT, CALLS_FILE, FAULTS_FILE
 
-CALLS_FILE, FAULTS_FILE = "calls.jsonl", "faults.json"
 CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -86,8 +86,6 @@ def _action(environ: dict[str, Any]) -> tuple[str, str]:
 
 def _query_action(environ: dict[str, Any]) -> str:
     """Return the `Action` of a service with the query protocol; its body is read and put back."""
-    import io  # noqa: PLC0415
-
     if "form" not in environ.get("CONTENT_TYPE", ""):
         return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

@@ -125,9 +125,12 @@ class Host:
         (self.opt_ml / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
 
     def _container_command(self, environment: Mapping[str, str]) -> list[str]:
+        """Return the command that starts the container: `docker run IMAGE train`.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-dockerfile.html
+        """
         return [
             *(self._engine, "run", "--rm", "--network=host", f"--name={self._container}"),
-            # "docker run image train" (your-algorithms-training-algo-dockerfile.html)
             *(f"--volume={self.opt_ml}:/opt/ml", *(f"--env={name}" for name in environment)),
             *(self.request["AlgorithmSpecification"]["TrainingImage"], "train"),
         ]

@@ -26,14 +26,17 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.sagemaker.exceptions import AWSValidationException, ResourceInUseException, ValidationError
+from moto.sagemaker.exceptions import (
+    AWSValidationException,
+    ResourceInUseException,
+    ValidationError,
+)
 from moto.sagemaker.responses import SageMakerResponse
 
-from tests.emulator.account import ACCOUNT, client_at
+from tests.emulator.account import ACCOUNT, JOBS_FILE, client_at
 from tests.emulator.training_host import STOP_SECONDS, Host
 from tests.emulator.training_rules import check_training_request
 
-JOBS_FILE = "jobs.json"
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 POLL_SECONDS = 0.1
 SPOT_SHARE = 0.3
@@ -110,7 +113,9 @@ class TrainingJob:
             described["TrainingEndTime"] = self._ended_at
             described["TrainingTimeInSeconds"] = seconds
             # "Multiply BillableTimeInSeconds by the number of instances" (the operation's page)
-            described["BillableTimeInSeconds"] = max(1, round(seconds * (SPOT_SHARE if spot else 1)))
+            described["BillableTimeInSeconds"] = max(
+                1, round(seconds * (SPOT_SHARE if spot else 1))
+            )
         return described
 
     def summarize(self) -> dict[str, Any]:
@@ -204,9 +209,7 @@ class TrainingJob:
         codes = [host.wait() for host in hosts]
         if interrupted:
             return "Interrupted"
-        failed = next(
-            (host for host, code in zip(hosts, codes, strict=True) if code), None
-        )
+        failed = next((host for host, code in zip(hosts, codes, strict=True) if code), None)
         if not self._stopping.is_set() and failed:
             text, code = failed.failure() or "the container exited", codes[hosts.index(failed)]
             self._end("Failed", f"AlgorithmError: {text}, exit code: {code}"[:1024])
@@ -254,8 +257,12 @@ class TrainingJob:
                     tar.add(host.opt_ml / folder, arcname=".")
             bucket, _, key = self._output_uri(f"{name}.tar.gz")[5:].partition("/")
             key_id = self._request["OutputDataConfig"].get("KmsKeyId")
-            encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id} if key_id else {}
-            s3.put_object(Bucket=bucket, Key=key, Body=archive.getvalue(), **encryption)
+            encryption = (
+                {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id} if key_id else {}
+            )
+            s3.put_object(
+                Bucket=bucket, Key=key, Body=archive.getvalue(), **(encryption if key_id else {})
+            )
 
     def _output_uri(self, file: str) -> str:
         path = self._request["OutputDataConfig"]["S3OutputPath"].rstrip("/")
@@ -341,13 +348,13 @@ def _stop_hosts(hosts: list[Host]) -> None:
 
 
 def _create(response: Any) -> ActionResult:
+    """Create a job; "the name must be unique within an AWS Region in an AWS account"."""
     request = json.loads(response.body)
     jobs = response.sagemaker_backend.training_jobs
     check_training_request(
         request, lambda service: client_at(TrainingJob.address, response.region, service)
     )
     if request["TrainingJobName"] in jobs:
-        # "The name must be unique within an AWS Region in an AWS account." (TrainingJobName)
         raise ResourceInUseException(
             "Training job names must be unique within an AWS account and region, and a training "
             f"job with this name already exists ({request['TrainingJobName']})"

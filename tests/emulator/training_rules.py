@@ -31,8 +31,9 @@ def check_training_request(request: dict[str, Any], client: GetClient) -> None:
 
 
 def _role_is_assumable(request: Request, client: GetClient) -> None:
-    # "The Amazon Resource Name (ARN) of an IAM role that SageMaker can assume to perform tasks on
-    # your behalf." (RoleArn)
+    """ "The Amazon Resource Name (ARN) of an IAM role that SageMaker can assume to perform tasks on
+    your behalf." (RoleArn)
+    """
     arn = request["RoleArn"]
     try:
         role = client("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
@@ -44,9 +45,10 @@ def _role_is_assumable(request: Request, client: GetClient) -> None:
 
 
 def _image_exists(request: Request, client: GetClient) -> None:
-    # "The registry path of the Docker image that contains the training algorithm. [...] SageMaker
-    # supports both registry/repository[:tag] and registry/repository[@digest] image path formats."
-    # (API_AlgorithmSpecification.html, TrainingImage)
+    """ "The registry path of the Docker image that contains the training algorithm. [...] SageMaker
+    supports both registry/repository[:tag] and registry/repository[@digest] image path formats."
+    (API_AlgorithmSpecification.html, TrainingImage)
+    """
     image = request["AlgorithmSpecification"]["TrainingImage"]
     path, _, digest = image.partition("@")
     repository = path.partition("/")[2]
@@ -56,13 +58,16 @@ def _image_exists(request: Request, client: GetClient) -> None:
         client("ecr").describe_images(repositoryName=name, imageIds=[image_id])
     except ClientError as error:
         reason = error.response["Error"]["Message"]
-        raise AWSValidationException(f"Cannot find repository or image: {image}: {reason}") from None
+        raise AWSValidationException(
+            f"Cannot find repository or image: {image}: {reason}"
+        ) from None
 
 
 def _inputs_exist(request: Request, client: GetClient) -> None:
-    # "Depending on the input mode that the algorithm supports, SageMaker either copies input data
-    # files from an S3 bucket to a local directory in the Docker container, [...]" (InputDataConfig).
-    # The message is the one that users quote, as in aws/sagemaker-python-sdk#1072.
+    """ "Depending on the input mode that the algorithm supports, SageMaker either copies input data
+    files from an S3 bucket to a local directory in the Docker container, [...]" (InputDataConfig).
+    The message is the one that users quote, as in aws/sagemaker-python-sdk#1072.
+    """
     for channel in request.get("InputDataConfig", []):
         uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
@@ -80,8 +85,9 @@ def _inputs_exist(request: Request, client: GetClient) -> None:
 
 
 def _output_is_writable(request: Request, client: GetClient) -> None:
-    # "Specifies the path to the S3 location where you want to store model artifacts."
-    # (OutputDataConfig)
+    """ "Specifies the path to the S3 location where you want to store model artifacts."
+    (OutputDataConfig)
+    """
     uri = request["OutputDataConfig"]["S3OutputPath"]
     bucket = uri.removeprefix("s3://").partition("/")[0]
     try:
@@ -92,8 +98,9 @@ def _output_is_writable(request: Request, client: GetClient) -> None:
 
 
 def _keys_exist(request: Request, client: GetClient) -> None:
-    # "The Amazon Web Services KMS key that SageMaker uses to encrypt data on the storage volume
-    # [...]" (API_ResourceConfig.html, VolumeKmsKeyId) and API_OutputDataConfig.html, KmsKeyId.
+    """ "The Amazon Web Services KMS key that SageMaker uses to encrypt data on the storage volume
+    [...]" (API_ResourceConfig.html, VolumeKmsKeyId) and API_OutputDataConfig.html, KmsKeyId.
+    """
     resources = request.get("ResourceConfig", {})
     for key in (resources.get("VolumeKmsKeyId"), request["OutputDataConfig"].get("KmsKeyId")):
         if not key:
@@ -109,8 +116,9 @@ def _keys_exist(request: Request, client: GetClient) -> None:
 
 
 def _network_is_one_vpc(request: Request, client: GetClient) -> None:
-    # "The VPC security group IDs, in the form sg-xxxxxxxx. Specify the security groups for the VPC
-    # that is specified in the Subnets field." (API_VpcConfig.html)
+    """ "The VPC security group IDs, in the form sg-xxxxxxxx. Specify the security groups for the VPC
+    that is specified in the Subnets field." (API_VpcConfig.html)
+    """
     if not (network := request.get("VpcConfig")):
         return
     ec2 = client("ec2")
@@ -128,8 +136,9 @@ def _network_is_one_vpc(request: Request, client: GetClient) -> None:
 
 
 def _spot_has_a_limit(request: Request, client: GetClient) -> None:
-    # "[MaxWaitTimeInSeconds] must be equal to or greater than MaxRuntimeInSeconds."
-    # (API_StoppingCondition.html)
+    """ "[MaxWaitTimeInSeconds] must be equal to or greater than MaxRuntimeInSeconds."
+    (API_StoppingCondition.html)
+    """
     limits = request.get("StoppingCondition", {})
     spot = request.get("EnableManagedSpotTraining", False)
     if spot != ("MaxWaitTimeInSeconds" in limits):

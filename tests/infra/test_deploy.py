@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from aws.account import AwsAccount
 from contract.names import (
     BASTION_STARTED_BY,
     REPOSITORY_OUTPUTS,
@@ -20,7 +21,6 @@ from contract.names import (
     image_digest_parameter,
     stack_name,
 )
-from scripts.aws.account import AwsAccount
 from tests.emulator.account import ACCOUNT, Account, emulated_account
 from tests.infra.commands import cdk, make, try_make
 from tests.infra.conftest import stage_with

@@ -42,12 +42,12 @@ def test_releases_and_runs_never_expire(templates: StageTemplates) -> None:
         if "releases" in json.dumps(bucket["LifecycleConfiguration"])
     }
 
-    assert set(rules) == {"", "data/", "releases/", "checkpoints/", "captured/", "runs/"}
+    assert set(rules) == {"", "data/", "releases/", "jobs/", "captured/", "runs/"}
     for prefix in ("", "data/", "releases/", "runs/"):
         assert "ExpirationInDays" not in rules[prefix]
     assert "NoncurrentVersionExpiration" not in rules["releases/"]
     stage = templates.stage
-    assert rules["checkpoints/"]["ExpirationInDays"] == stage.checkpoint_retention_days
+    assert rules["jobs/"]["ExpirationInDays"] == stage.job_retention_days
     assert rules["captured/"]["ExpirationInDays"] == stage.captured_data_retention_days
 
 

@@ -15,6 +15,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
+from aws.account import AwsAccount
 from contract.errors import InfraError
 from contract.names import (
     Image,
@@ -25,7 +26,6 @@ from contract.names import (
 )
 from endpoints.ports import find_free_port
 from scripts.aws import ecr
-from scripts.aws.account import AwsAccount
 from tests.emulator.account import Account, emulated_account
 from tests.emulator.registry import DOCKER_MANIFEST, MANIFESTS
 from tests.images import ENGINE, build, engine, needs_engine

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from aws.prices import PRICES_FILE, PriceList
 from contract.errors import InfraError, SettingsError
 from contract.names import StackName
 from contract.paths import PROJECT_ROOT
-from scripts.aws.pricing import FREE, PRICED, PriceList, price_template, price_workloads
-from scripts.aws.stage_cost import PRICES_FILE, total
+from scripts.aws.pricing import FREE, PRICED, price_template, price_workloads
+from scripts.aws.stage_cost import total
 from tests.helpers import run
 from tests.infra.conftest import VARIANTS, StageTemplates, stage_with, templates_by_variant
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from aws.account import AwsAccount, StackNotDeployedError
 from contract.errors import InfraError
 from contract.names import NO_IMAGE, StackName, StackOutput
 from contract.settings.stage import Stage
 from scripts.aws import cdk
-from scripts.aws.account import AwsAccount, StackNotDeployedError
 from scripts.stack import deploy, destroy
 from tests.emulator.account import Account, emulated_account
 from tests.infra.conftest import stage_with

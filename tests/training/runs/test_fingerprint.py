@@ -33,6 +33,11 @@ CHANGES: dict[str, tuple[Any, bool]] = {
     "training.experiment": ("another", False),
     "training.families": (["ridge", "elasticnet"], True),
     "training.metric": ("MAPE", True),
+    "training.instances": (2, False),
+    "training.volume_gb": (50, False),
+    "training.max_hours": (3, False),
+    "training.spot": (True, False),
+    "training.max_wait_hours": (12, False),
     "tracking.uri": ("sqlite:///another.db", False),
     "tracking.run_id": ("0123", False),
     "release.model": ("another", False),
@@ -72,6 +77,8 @@ MODULES = {
     "infra/app.py": False,
     "mlflow_server/server.py": False,
     "scripts/train.py": False,
+    "training_job/job.py": False,
+    "aws/account.py": False,
     "benchmarks/training.py": False,
 }
 """Modules of every package, and whether results depend on them."""
