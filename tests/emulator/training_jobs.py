@@ -257,12 +257,10 @@ class TrainingJob:
                     tar.add(host.opt_ml / folder, arcname=".")
             bucket, _, key = self._output_uri(f"{name}.tar.gz")[5:].partition("/")
             key_id = self._request["OutputDataConfig"].get("KmsKeyId")
-            encryption = (
-                {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id} if key_id else {}
-            )
-            s3.put_object(
-                Bucket=bucket, Key=key, Body=archive.getvalue(), **(encryption if key_id else {})
-            )
+            options: dict[str, str] = {}
+            if key_id:
+                options = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id}
+            s3.put_object(Bucket=bucket, Key=key, Body=archive.getvalue(), **options)
 
     def _output_uri(self, file: str) -> str:
         path = self._request["OutputDataConfig"]["S3OutputPath"].rstrip("/")

@@ -31,9 +31,7 @@ def check_training_request(request: dict[str, Any], client: GetClient) -> None:
 
 
 def _role_is_assumable(request: Request, client: GetClient) -> None:
-    """ "The Amazon Resource Name (ARN) of an IAM role that SageMaker can assume to perform tasks on
-    your behalf." (RoleArn)
-    """
+    """RoleArn: "an IAM role that SageMaker can assume to perform tasks on your behalf"."""
     arn = request["RoleArn"]
     try:
         role = client("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]
@@ -45,9 +43,10 @@ def _role_is_assumable(request: Request, client: GetClient) -> None:
 
 
 def _image_exists(request: Request, client: GetClient) -> None:
-    """ "The registry path of the Docker image that contains the training algorithm. [...] SageMaker
-    supports both registry/repository[:tag] and registry/repository[@digest] image path formats."
-    (API_AlgorithmSpecification.html, TrainingImage)
+    """TrainingImage: "The registry path of the Docker image that contains the training algorithm".
+
+    "SageMaker supports both registry/repository[:tag] and registry/repository[@digest] image path
+    formats" (API_AlgorithmSpecification.html).
     """
     image = request["AlgorithmSpecification"]["TrainingImage"]
     path, _, digest = image.partition("@")
@@ -64,8 +63,8 @@ def _image_exists(request: Request, client: GetClient) -> None:
 
 
 def _inputs_exist(request: Request, client: GetClient) -> None:
-    """ "Depending on the input mode that the algorithm supports, SageMaker either copies input data
-    files from an S3 bucket to a local directory in the Docker container, [...]" (InputDataConfig).
+    """InputDataConfig: "describes the input data and its location".
+
     The message is the one that users quote, as in aws/sagemaker-python-sdk#1072.
     """
     for channel in request.get("InputDataConfig", []):
@@ -85,9 +84,7 @@ def _inputs_exist(request: Request, client: GetClient) -> None:
 
 
 def _output_is_writable(request: Request, client: GetClient) -> None:
-    """ "Specifies the path to the S3 location where you want to store model artifacts."
-    (OutputDataConfig)
-    """
+    """OutputDataConfig: "the path to the S3 location where you want to store model artifacts"."""
     uri = request["OutputDataConfig"]["S3OutputPath"]
     bucket = uri.removeprefix("s3://").partition("/")[0]
     try:
@@ -98,8 +95,8 @@ def _output_is_writable(request: Request, client: GetClient) -> None:
 
 
 def _keys_exist(request: Request, client: GetClient) -> None:
-    """ "The Amazon Web Services KMS key that SageMaker uses to encrypt data on the storage volume
-    [...]" (API_ResourceConfig.html, VolumeKmsKeyId) and API_OutputDataConfig.html, KmsKeyId.
+    """VolumeKmsKeyId: "You can't request a VolumeKmsKeyId when using an instance type with local
+    storage" (API_ResourceConfig.html); KmsKeyId: API_OutputDataConfig.html.
     """
     resources = request.get("ResourceConfig", {})
     for key in (resources.get("VolumeKmsKeyId"), request["OutputDataConfig"].get("KmsKeyId")):
@@ -109,15 +106,14 @@ def _keys_exist(request: Request, client: GetClient) -> None:
             client("kms").describe_key(KeyId=key)
         except ClientError:
             raise AWSValidationException(f"KMS key {key} does not exist") from None
-    # "You can't request a VolumeKmsKeyId when using an instance type with local storage."
     if resources.get("VolumeKmsKeyId") and resources["InstanceType"].startswith(LOCAL_STORAGE):
         reason = "does not support VolumeKmsKeyId: it has local storage"
         raise AWSValidationException(f"Instance type {resources['InstanceType']} {reason}")
 
 
 def _network_is_one_vpc(request: Request, client: GetClient) -> None:
-    """ "The VPC security group IDs, in the form sg-xxxxxxxx. Specify the security groups for the VPC
-    that is specified in the Subnets field." (API_VpcConfig.html)
+    """SecurityGroupIds: "Specify the security groups for the VPC that is specified in the Subnets
+    field" (API_VpcConfig.html).
     """
     if not (network := request.get("VpcConfig")):
         return
@@ -136,8 +132,8 @@ def _network_is_one_vpc(request: Request, client: GetClient) -> None:
 
 
 def _spot_has_a_limit(request: Request, client: GetClient) -> None:
-    """ "[MaxWaitTimeInSeconds] must be equal to or greater than MaxRuntimeInSeconds."
-    (API_StoppingCondition.html)
+    """MaxWaitTimeInSeconds: "It must be equal to or greater than MaxRuntimeInSeconds"
+    (API_StoppingCondition.html).
     """
     limits = request.get("StoppingCondition", {})
     spot = request.get("EnableManagedSpotTraining", False)
