@@ -1,4 +1,4 @@
-"""Building the container images with docker or podman."""
+"""Building the container images with docker, podman or finch."""
 
 import logging
 import os
@@ -15,8 +15,11 @@ logger = logging.getLogger(__name__)
 
 BUILD_COMMANDS = {
     "docker": ("build",),
-    # SageMaker doesn't accept podman's default format, OCI.
+    # So that the local image has the same format as the pushed one; podman's default is OCI.
     "podman": ("build", "--format=docker"),
+    # Finch runs nerdctl, whose options are docker's:
+    # https://github.com/containerd/nerdctl/blob/main/docs/command-reference.md#whale-nerdctl-build
+    "finch": ("build",),
 }
 
 
@@ -24,26 +27,26 @@ class BuildError(StackError):
     """The container engine failed to build an image; its own output precedes the message."""
 
 
-def build_image(engine: str, image: Image, platform: str = "") -> str:
+def build_image(engine: str, image: Image, platform: str = "", tag: str = "latest") -> str:
     """Build one of the Dockerfile's targets, labeled with the commit; return its local name.
 
     Args:
         engine: The container engine's command.
         image: The target.
         platform: The platform to build for, such as `linux/amd64`; by default this machine's.
+        tag: The tag of the local name.
 
     Raises:
         BuildError: The build failed.
     """
-    name = IMAGE_NAMES[image]
+    name = f"{IMAGE_NAMES[image]}:{tag}"
     logger.info("Building %s with %s", name, engine)
     start = time.monotonic()
     command = _build_command(engine, image, name, platform)
     logger.debug("Running %s", " ".join(command))
     result = subprocess.run(
         command,
-        # SageMaker doesn't accept an image index either, which docker would create to attach a
-        # provenance attestation.
+        # Docker would create an image index otherwise, to attach a provenance attestation.
         env={**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
         check=False,
     )
