@@ -29,7 +29,8 @@ class AwsAccount:
         self.stage = stage
         self._session = boto3.Session(region_name=stage.region)
         with aws_errors("AWS"):
-            self.account_id = str(self.client("sts").get_caller_identity()["Account"])
+            identity = self.client("sts").get_caller_identity()
+        self.account_id, self.caller_arn = str(identity["Account"]), str(identity["Arn"])
         if stage.account not in {"", self.account_id}:
             raise InfraError(
                 f"the credentials are of account {self.account_id}, but infra.account is "
@@ -39,6 +40,34 @@ class AwsAccount:
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 creates its clients' types at run time
         """Return boto3's client of a service."""
         return self._session.client(service)
+
+    @property
+    def session(self) -> boto3.Session:
+        """The current session: `renew_credentials` replaces it."""
+        return self._session
+
+    def renew_credentials(self) -> bool:
+        """Read the credential chain again; return whether it has other credentials now."""
+        session = boto3.Session(region_name=self.stage.region)
+        try:
+            new, old = session.get_credentials(), self._session.get_credentials()
+            renewed = bool(new) and (not old or new.access_key != old.access_key)
+        except BotoCoreError:  # such as an expired single sign-on
+            return False
+        if renewed:
+            self._session = session
+        return renewed
+
+    def explain(self, error: ClientError, subject: str) -> str:
+        """Return an error of AWS in one line: the operation, the subject, the reason, the fix."""
+        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        line = f"{error.operation_name} of {subject}: {message or code}"
+        if "AccessDenied" in code or code == "UnauthorizedOperation":
+            role = f"the deploying role of {self.stage.prefix} (output DeployingRole) may do that"
+            return f"{line}; the credentials are of {self.caller_arn}; {role}"
+        if code in {"ResourceLimitExceeded", "ServiceQuotaExceededException"}:
+            return f"{line}; request a quota increase in Service Quotas, or set another instance type"
+        return line
 
     def outputs(self, stack: StackName) -> dict[StackOutput, str]:
         """Return the outputs of a deployed stack.
