@@ -5,10 +5,8 @@
 ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
 
 # --- The packages of each image, in a virtual environment without pip -----------------------------
-FROM ${PYTHON} AS packages
-COPY requirements/serve.txt requirements/train.txt requirements/mlflow-server.txt /requirements/
-
-FROM packages AS serve-packages
+FROM ${PYTHON} AS serve-packages
+COPY requirements/serve.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --quiet --require-hashes \
@@ -18,13 +16,15 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && rm -rf onnxruntime/capi/libonnxruntime.so* onnxruntime/transformers onnxruntime/tools \
         onnxruntime/quantization onnxruntime/datasets numpy/f2py numpy/tests numpy/*/tests
 
-FROM packages AS train-packages
+FROM ${PYTHON} AS train-packages
+COPY requirements/train.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --quiet --require-hashes \
         --requirement /requirements/train.txt
 
-FROM packages AS mlflow-packages
+FROM ${PYTHON} AS mlflow-packages
+COPY requirements/mlflow-server.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --quiet --require-hashes \

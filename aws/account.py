@@ -8,7 +8,14 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contract.errors import InfraError
-from contract.names import NO_IMAGE, StackName, StackOutput, image_digest_parameter, stack_name
+from contract.names import (
+    NO_IMAGE,
+    Image,
+    StackName,
+    StackOutput,
+    image_digest_parameter,
+    stack_name,
+)
 from contract.settings.stage import Stage
 
 
@@ -19,16 +26,21 @@ class StackNotDeployedError(InfraError):
 class AwsAccount:
     """The account of the credentials, in a stage's region."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, profile: str = "") -> None:
         """Look up the account ID of the credentials.
+
+        Args:
+            stage: The stage, whose region is used.
+            profile: The AWS profile of the credentials; by default those of the environment.
 
         Raises:
             InfraError: There are no valid credentials, or they belong to another account than the
                 settings name.
         """
         self.stage = stage
-        self._session = boto3.Session(region_name=stage.region)
+        self._profile = profile
         with aws_errors("AWS"):
+            self._session = self._open_session()
             identity = self.client("sts").get_caller_identity()
         self.account_id, self.caller_arn = str(identity["Account"]), str(identity["Arn"])
         if stage.account not in {"", self.account_id}:
@@ -48,7 +60,7 @@ class AwsAccount:
 
     def renew_credentials(self) -> bool:
         """Read the credential chain again; return whether it has other credentials now."""
-        session = boto3.Session(region_name=self.stage.region)
+        session = self._open_session()
         try:
             new, old = session.get_credentials(), self._session.get_credentials()
             renewed = bool(new) and (not old or new.access_key != old.access_key)
@@ -66,8 +78,19 @@ class AwsAccount:
             role = f"the deploying role of {self.stage.prefix} (output DeployingRole) may do that"
             return f"{line}; the credentials are of {self.caller_arn}; {role}"
         if code in {"ResourceLimitExceeded", "ServiceQuotaExceededException"}:
-            return f"{line}; request a quota increase in Service Quotas, or set another instance type"
+            advice = "request a quota increase in Service Quotas, or set another instance type"
+            return f"{line}; {advice}"
         return line
+
+    def _open_session(self) -> boto3.Session:
+        """Return a session of the credentials; they are read when they are first used."""
+        return boto3.Session(profile_name=self._profile or None, region_name=self.stage.region)
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """The file with the certificates that AWS's are checked by, if not the default ones."""
+        bundle: str | None = self._session._session.get_config_variable("ca_bundle")
+        return bundle
 
     def outputs(self, stack: StackName) -> dict[StackOutput, str]:
         """Return the outputs of a deployed stack.
@@ -92,13 +115,13 @@ class AwsAccount:
             if output["OutputKey"] in known
         }
 
-    def mlflow_image_digest(self) -> str:
-        """Return the digest of the image that MLflow's service runs; NO_IMAGE before the first one.
+    def image_digest(self, image: Image) -> str:
+        """Return the recorded digest of an image; NO_IMAGE before the first one.
 
         Raises:
             InfraError: AWS denies the request.
         """
-        ssm, name = self.client("ssm"), image_digest_parameter(self.stage)
+        ssm, name = self.client("ssm"), image_digest_parameter(self.stage, image)
         with aws_errors(name):
             try:
                 response = ssm.get_parameter(Name=name)
@@ -106,13 +129,13 @@ class AwsAccount:
                 return NO_IMAGE
         return str(response["Parameter"]["Value"])
 
-    def put_mlflow_image_digest(self, digest: str) -> None:
-        """Store the digest of the image that MLflow's next deployment runs.
+    def put_image_digest(self, image: Image, digest: str) -> None:
+        """Record the digest of an image for later deployments.
 
         Raises:
             InfraError: AWS denies the request.
         """
-        name = image_digest_parameter(self.stage)
+        name = image_digest_parameter(self.stage, image)
         with aws_errors(name):
             self.client("ssm").put_parameter(Name=name, Value=digest, Type="String", Overwrite=True)
 

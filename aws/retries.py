@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from botocore.exceptions import (
     ClientError,
-    ConnectionError,
     CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     SSOError,
     TokenRetrievalError,
 )
+from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from aws.account import AwsAccount
 from contract.errors import InfraError
@@ -55,9 +55,7 @@ class CredentialsExpiredError(InfraError):
     """The credentials expired, and the credential chain has no new ones."""
 
 
-def call_patiently(
-    account: AwsAccount, subject: str, call: Callable[[], T], advice: str = ""
-) -> T:
+def call_patiently(account: AwsAccount, subject: str, call: Callable[[], T], advice: str = "") -> T:
     """Make a call to AWS; repeat it while AWS throttles, fails or can't be reached.
 
     Args:
@@ -84,7 +82,7 @@ def call_patiently(
             reason = code
         except NoCredentialsError:
             raise CredentialsExpiredError(f"AWS: there are no credentials{advice}") from None
-        except (ConnectionError, HTTPClientError) as error:
+        except (AwsConnectionError, HTTPClientError) as error:
             reason = " ".join(str(error).split())
             if time.monotonic() > deadline:
                 raise InfraError(f"{subject}: {reason}") from None

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from contract.settings.stage import Stage
+from contract.settings.stage import Platform, Stage
 
 PRODUCTION_VARIANT = "AllTraffic"
 """The production variant of every endpoint. SageMaker can't rename a variant in an update."""
@@ -133,14 +133,27 @@ def training_job_prefix(stage: Stage) -> str:
     return f"{stage.prefix}-train-"
 
 
-def image_digest_parameter(stage: Stage) -> str:
-    """Return the name of the SSM parameter that holds the digest of the MLflow image.
+def image_digest_parameter(stage: Stage, image: Image) -> str:
+    """Return the name of the SSM parameter with an image's digest: `/house-prices-dev/serve-image`.
 
-    Its value is NO_IMAGE until the first image is pushed.
+    Its value is NO_IMAGE until the first image is pushed. `make build-and-push` writes those of the
+    serving and training images. Only `make deploy` writes that of MLflow's: a new value deploys it.
     """
-    return f"/{stage.prefix}/mlflow-image"
+    return f"/{stage.prefix}/{image}-image"
 
 
+def image_platform(stage: Stage, image: Image) -> Platform:
+    """Return the platform that an image has to be built for, whatever machine builds it."""
+    platforms = {
+        Image.SERVE: stage.endpoint_platform,
+        Image.TRAIN: stage.training_platform,
+        Image.MLFLOW: FARGATE_PLATFORM,
+    }
+    return platforms[image]
+
+
+FARGATE_PLATFORM = Platform.AMD64
+"""The platform of Fargate's tasks; infra/fargate.py configures them with it."""
 NO_IMAGE = "none"
 PORT_FORWARDING_DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"
 """The Session Manager document that forwards a port through a task to a host that it can reach."""

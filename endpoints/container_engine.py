@@ -1,4 +1,4 @@
-"""The container engine of this machine: docker if it works, else podman."""
+"""The container engine of this machine: the first of docker, podman and finch that works."""
 
 import logging
 import shutil
@@ -9,16 +9,20 @@ from contract.names import Image
 
 logger = logging.getLogger(__name__)
 
-ENGINES = ("docker", "podman")
+ENGINES = ("docker", "podman", "finch")
 IMAGE_NAMES = {image: f"sagemaker-mlflow-stack-{image}" for image in Image}
 """The local name of each image."""
+
+
+class NoContainerEngineError(StackError):
+    """No container engine works on this machine."""
 
 
 def find_engine() -> str:
     """Return the command of the first container engine that works.
 
     Raises:
-        StackError: Neither docker nor podman works.
+        NoContainerEngineError: None of them works.
     """
     for name in ENGINES:
         if (
@@ -27,4 +31,6 @@ def find_engine() -> str:
         ):
             logger.debug("Using the container engine %s", name)
             return name
-    raise StackError("no container engine works on this machine; install docker or podman")
+    raise NoContainerEngineError(
+        "no container engine works on this machine; install docker, podman or finch"
+    )

@@ -175,8 +175,9 @@ class Target(ABC):
         """Stop `running_job`; what is tracked is kept.
 
         Raises:
-            StackError: It can't be stopped.
+            StackError: There is no such job, or it can't be stopped.
         """
+        raise StackError("no training job is running")
 
     def list_training_jobs(self) -> Sequence[TrainingJob]:
         """Return the latest trainings on other machines, the newest first."""

@@ -6,7 +6,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from contract.settings.stage import Stage
+from contract.names import FARGATE_PLATFORM
+from contract.settings.stage import Platform, Stage
 from infra.policy import ANY_RESOURCE, Statement, create_role, service_principal
 
 PULL_IMAGE_ACTIONS = (
@@ -14,12 +15,15 @@ PULL_IMAGE_ACTIONS = (
     "ecr:BatchGetImage",
     "ecr:GetDownloadUrlForLayer",
 )
+ARCHITECTURES = {
+    Platform.AMD64: ecs.CpuArchitecture.X86_64,
+    Platform.ARM64: ecs.CpuArchitecture.ARM64,
+}
 PLATFORM = ecs.RuntimePlatform(
-    cpu_architecture=ecs.CpuArchitecture.X86_64,
+    cpu_architecture=ARCHITECTURES[FARGATE_PLATFORM],
     operating_system_family=ecs.OperatingSystemFamily.LINUX,
 )
-"""The platform that `make build` builds images for."""
-
+"""The platform that `make deploy` builds MLflow's image for."""
 
 LOG_IN_TO_ECR = Statement(
     "LogInToEcr",

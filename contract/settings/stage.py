@@ -1,5 +1,7 @@
 """A stage on AWS: the keys of `[infra]`, which all stages share, and of `[stages.<name>]`."""
 
+import re
+from enum import StrEnum
 from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
@@ -8,6 +10,13 @@ from pydantic import AfterValidator, Field, model_validator
 from contract.settings.sections import SettingsSection
 
 NAME_PATTERN = r"^[a-z][a-z0-9-]*[a-z0-9]$"
+ARM_INSTANCE_TYPE = re.compile(r"^ml\.([a-z]+\d+[a-z]*g[a-z]*|[a-z0-9]+-gb\d+)\.")
+"""The SageMaker instance types with an ARM processor.
+
+AWS's own one, Graviton, is the attribute `g` after the generation: `ml.m6gd`, but not `ml.g4dn`
+(https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html). NVIDIA's GB200 has
+ARM cores too (https://aws.amazon.com/ec2/instance-types/p6/).
+"""
 LOG_RETENTION_DAYS = (
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180),
     *(365, 400, 545, 731, 1096, 1827, 2192, 3653),
@@ -47,6 +56,13 @@ ACCELERATED = ("g4", "g5", "g6", "g7", "p4", "p5", "p6", "trn")
 """Families of instances with accelerators, all of which have local storage."""
 LogRetentionDays = Annotated[int, AfterValidator(_check_log_retention)]
 Cidr = Annotated[str, AfterValidator(_check_cidr)]
+
+
+class Platform(StrEnum):
+    """The platforms of images on AWS, as container engines name them."""
+
+    AMD64 = "linux/amd64"
+    ARM64 = "linux/arm64"
 
 
 class Stage(SettingsSection):
@@ -190,6 +206,20 @@ class Stage(SettingsSection):
         )
 
     @property
+    def endpoint_platform(self) -> Platform:
+        """The platform of the serving image, derived from the endpoint's instance type."""
+        return _platform_of(self.endpoint_instance_type)
+
+    @property
+    def training_platform(self) -> Platform:
+        """The platform of the training image, derived from the instance type of training jobs."""
+        return _platform_of(self.training_instance_type)
+
+    @property
     def prefix(self) -> str:
         """The prefix of the stage's names on AWS: `house-prices-dev`."""
         return f"{self.project}-{self.name}"
+
+
+def _platform_of(instance_type: str) -> Platform:
+    return Platform.ARM64 if ARM_INSTANCE_TYPE.match(instance_type) else Platform.AMD64

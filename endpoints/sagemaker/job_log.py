@@ -46,7 +46,7 @@ class JobLog:
             response = call_patiently(self._account, stream, lambda: self._get_events(stream))
             yield from (event["message"] for event in response["events"])
             token = response["nextForwardToken"]
-            # "If you have reached the end of the stream, it returns the same token you passed in."
+            # At the end of a stream the token is the one that was passed:
             # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
             if token == self._tokens.get(stream):
                 return

@@ -2,10 +2,10 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -16,6 +16,7 @@ from contract.training_job import JobVariable
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 RUNNING = frozenset({"InProgress", "Stopping"})
 INPUT_ERRORS = ("SettingsError", "DataError", "FamilyError", "ReleaseError")
 """The errors with which the container fails again unless the input changes."""
@@ -58,9 +59,10 @@ class JobState:
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether the same job may succeed: its instance was lost, or the reason isn't its input."""
-        if self.status == "Stopped":  # by its time limit; what a user stops isn't repeated
-            return self.step in {"MaxRuntimeExceeded", "MaxWaitTimeExceeded", "Interrupted"}
+        """Whether the same job may succeed: it failed, and not because of its input.
+
+        A job that a user or a time limit has stopped isn't repeated.
+        """
         return self.status == "Failed" and not self.is_input_error
 
     @property
@@ -181,7 +183,7 @@ class TrainingJobs:
 
         return self._call(contains, list_names)
 
-    def _call(self, job: str, call: Any) -> Any:  # noqa: ANN401 - the type of boto3's responses
+    def _call(self, job: str, call: Callable[[], T]) -> T:
         return call_patiently(self._account, f"training job {job}", call, self._advice)
 
 

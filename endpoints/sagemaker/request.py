@@ -16,6 +16,8 @@ from training.result_settings import result_settings
 
 KEY_LENGTH = 12
 """The hexadecimal digits of a training's key in the names of its jobs."""
+LEAST_SECONDS = 60
+"""The shortest time limit of a job."""
 SENT_SECTIONS = frozenset({"data", "features", "training", "grids"})
 Outputs = Mapping[StackOutput, str]
 
@@ -72,7 +74,9 @@ class JobRequest:
         }
         return json.dumps(sections, indent=2)
 
-    def to_api(self, job: str, training_id: str, force: bool) -> dict[str, Any]:
+    def to_api(
+        self, job: str, training_id: str, force: bool, spent_seconds: int = 0
+    ) -> dict[str, Any]:
         """Return the parameters of CreateTrainingJob.
 
         https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
@@ -81,6 +85,7 @@ class JobRequest:
             job: The job's name.
             training_id: The name of the training's first job.
             force: Whether to train combinations that are tracked already.
+            spent_seconds: What a job that is repeated has used of the time limit.
         """
         settings_folder = self.settings_uri(job).removesuffix(SETTINGS_FILE)
         channels = {Channel.CONFIG: settings_folder}
@@ -94,7 +99,8 @@ class JobRequest:
         }
         if not self.stage.training_has_local_storage:
             resources["VolumeKmsKeyId"] = key
-        limits = {"MaxRuntimeInSeconds": round(training.max_hours * 3600)}
+        seconds = max(round(training.max_hours * 3600) - spent_seconds, LEAST_SECONDS)
+        limits = {"MaxRuntimeInSeconds": seconds}
         if training.spot:
             limits["MaxWaitTimeInSeconds"] = round(training.max_wait_hours * 3600)
         return {

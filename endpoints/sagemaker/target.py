@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NoReturn
 from botocore.exceptions import ClientError
 
 from aws.account import AwsAccount
-from aws.images import find_image, find_image_or_empty, git_commit
+from aws.images import find_image, find_image_digest, protect_image
 from aws.prices import load_prices
 from aws.retries import call_patiently
 from contract.errors import EndpointError, StackError, TrainingJobError
-from contract.names import Image, StackName
+from contract.git import get_commit
+from contract.names import Image, StackName, StackOutput
 from contract.release import Release
 from contract.settings.loader import Settings
 from contract.settings.stage import Stage
@@ -93,8 +94,8 @@ class SageMakerTarget(Target):
         state = self._find_or_start(request, force)
         state = self._follow(state, progress)
         if state.may_be_repeated:
-            logger.info("Job %s: %s", state.name, state.reason)
-            state = self._start(request, state, state.forced)
+            logger.info("Job %s failed: %s; starting it again", state.name, state.reason)
+            state = self._start(request, state, state.forced, state.training_seconds)
             state = self._follow(state, progress)
         self._running_job = ""
         if state.status != "Completed":
@@ -147,7 +148,9 @@ class SageMakerTarget(Target):
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise EndpointError("TARGET=aws: this command does not support AWS yet; nothing was changed")
+        raise EndpointError(
+            "TARGET=aws: this command does not support AWS yet; nothing was changed"
+        )
 
     def _prepare(self) -> JobRequest:
         account = self._account
@@ -156,10 +159,10 @@ class SageMakerTarget(Target):
             settings=self.settings,
             stage=self.stage,
             outputs=outputs,
-            tables=find_tables(self.settings, account, outputs["ArtifactBucket"]),
+            tables=find_tables(self.settings, account, outputs[StackOutput.ARTIFACT_BUCKET]),
             train_image=find_image(account, Image.TRAIN),
-            serve_image=find_image_or_empty(account, Image.SERVE).partition("@")[2],
-            commit=git_commit(),
+            serve_image=find_image_digest(account, Image.SERVE),
+            commit=get_commit(),
             hourly_usd=load_prices().get("instance_hourly", self.stage.training_instance_type),
         )
 
@@ -179,13 +182,16 @@ class SageMakerTarget(Target):
             return latest
         return self._start(request, latest, force)
 
-    def _start(self, request: JobRequest, previous: JobState | None, force: bool) -> JobState:
+    def _start(
+        self, request: JobRequest, previous: JobState | None, force: bool, spent_seconds: int = 0
+    ) -> JobState:
         """Start the next job of a training.
 
         Args:
             request: The training.
             previous: Its latest job.
             force: Whether to train what is tracked already.
+            spent_seconds: What the job that is repeated has used of the time limit.
         """
         number = int(previous.name.removeprefix(request.job_prefix)) + 1 if previous else 1
         name = f"{request.job_prefix}{number}"
@@ -193,10 +199,13 @@ class SageMakerTarget(Target):
         resumed = previous and force and previous.forced and previous.status != "Completed"
         training_id = previous.training_id if previous and resumed else name
         self._announce(name, request)
+        protect_image(self._account, Image.TRAIN, request.train_image.partition("@")[2])
         for table in request.tables:
             upload_table(table, self._account)
         self._put_settings(name, request)
-        state = TrainingJobs(self._account).create(request.to_api(name, training_id, force))
+        state = TrainingJobs(self._account).create(
+            request.to_api(name, training_id, force, spent_seconds)
+        )
         self._running_job = name
         return state
 
@@ -291,11 +300,12 @@ class SageMakerTarget(Target):
     def _read_result(self, state: JobState) -> TrainingResult:
         uri = state.output_uri
         bucket, key = split_uri(uri)
-        content = call_patiently(
-            self._account,
-            uri,
-            lambda: self._account.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read(),
-        )
+
+        def download() -> bytes:
+            response = self._account.client("s3").get_object(Bucket=bucket, Key=key)
+            return bytes(response["Body"].read())
+
+        content = call_patiently(self._account, uri, download)
         try:
             with tarfile.open(fileobj=io.BytesIO(content)) as archive:
                 member = next(

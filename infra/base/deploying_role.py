@@ -6,7 +6,9 @@ from contract.names import (
     METRIC_NAMESPACE,
     BucketPrefix,
     EndpointAlarm,
+    Image,
     alarm_name,
+    image_digest_parameter,
     training_job_prefix,
 )
 from contract.settings.stage import Stage
@@ -48,6 +50,7 @@ def deploying_statements(
         _pass_role("PassTrainingRole", training),
         _pass_role("PassServingRole", serving),
         *_access_data(data),
+        *_use_images(stage, data),
         *_observe(stage),
     ]
 
@@ -168,13 +171,35 @@ def _access_data(data: DataAccess) -> list[Statement]:
         ),
         data.use_key(),
         data.encrypt_volumes(),
+    ]
+
+
+def _use_images(stage: Stage, data: DataAccess) -> list[Statement]:
+    parameters = {
+        image: arn("ssm", f"parameter{image_digest_parameter(stage, image)}") for image in Image
+    }
+    return [
         Statement(
             "PushImages",
+            # Pulling as well: an image is read to tag it as released, and to copy it.
             "only the stage's repositories",
             [*PULL_IMAGE_ACTIONS, *PUSH_IMAGE_ACTIONS],
             [repository.repository_arn for repository in data.repositories.values()],
         ),
         LOG_IN_TO_ECR,
+        Statement(
+            "ReadImageDigests",
+            "a push reuses the layers of the image that was recorded last",
+            ["ssm:GetParameter"],
+            list(parameters.values()),
+        ),
+        Statement(
+            "RecordImageDigests",
+            "later deployments use the images that were pushed last; a new digest of MLflow's "
+            "image would deploy it, which is left to make deploy",
+            ["ssm:PutParameter"],
+            [parameters[image] for image in (Image.SERVE, Image.TRAIN)],
+        ),
     ]
 
 

@@ -6,7 +6,7 @@ It holds:
 - one ECR repository per image;
 - the network (VPC, subnets, and either a NAT gateway or VPC endpoints);
 - the roles, and the password of the training jobs' MLflow user;
-- the SSM parameter that holds the digest of the MLflow image.
+- one SSM parameter per image, which holds the digest that was pushed last.
 """
 
 from aws_cdk import Fn
@@ -17,6 +17,7 @@ from contract.names import (
     NO_IMAGE,
     REPOSITORY_OUTPUTS,
     ROLE_OUTPUTS,
+    Image,
     StackName,
     StackOutput,
     image_digest_parameter,
@@ -28,6 +29,12 @@ from infra.base.statements import DataAccess
 from infra.base.storage import Buckets, DataKey, Repositories
 from infra.secret import generated_secret
 from infra.stage_stack import StageStack
+
+_RECORDED_BY = {
+    Image.SERVE: "make build-and-push",
+    Image.TRAIN: "make build-and-push",
+    Image.MLFLOW: "make deploy",
+}
 
 
 class BaseStack(StageStack):
@@ -54,13 +61,14 @@ class BaseStack(StageStack):
             network=self.network,
             training_password=self.training_password.secret_arn,
         )
-        ssm.StringParameter(
-            self,
-            "MlflowImageDigest",
-            parameter_name=image_digest_parameter(stage),
-            string_value=NO_IMAGE,
-            description="Digest of the MLflow image; make deploy writes it",
-        )
+        for image in Image:
+            ssm.StringParameter(
+                self,
+                f"{image.title()}ImageDigest",
+                parameter_name=image_digest_parameter(stage, image),
+                string_value=NO_IMAGE,
+                description=f"Digest of the {image} image; {_RECORDED_BY[image]} writes it",
+            )
         self._add_outputs()
 
     def _add_outputs(self) -> None:

@@ -10,7 +10,13 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from contract.names import PORT_FORWARDING_DOCUMENT, StackName, image_digest_parameter, stack_name
+from contract.names import (
+    PORT_FORWARDING_DOCUMENT,
+    Image,
+    StackName,
+    image_digest_parameter,
+    stack_name,
+)
 from contract.settings.stage import Stage
 from infra.checks import acknowledge
 from infra.fargate import PLATFORM
@@ -173,7 +179,7 @@ class Bastion(Construct):
                 "ReadImageDigest",
                 "make ui reports that MLflow does not run if no image was pushed",
                 ["ssm:GetParameter"],
-                [arn("ssm", f"parameter{image_digest_parameter(self._stage)}")],
+                [arn("ssm", f"parameter{image_digest_parameter(self._stage, Image.MLFLOW)}")],
             ),
         ]
 

@@ -4,7 +4,7 @@ from aws_cdk import CfnCondition, CfnParameter, Fn, ICfnRuleConditionExpression,
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
-from contract.names import NO_IMAGE, image_digest_parameter
+from contract.names import NO_IMAGE, Image, image_digest_parameter
 from contract.settings.stage import Stage
 from infra.overrides import override_property
 
@@ -22,7 +22,7 @@ class ImageDigest:
             scope,
             "ImageDigest",
             type="AWS::SSM::Parameter::Value<String>",
-            default=image_digest_parameter(stage),
+            default=image_digest_parameter(stage, Image.MLFLOW),
             description="The digest of the MLflow image, or none",
         ).value_as_string
         self._condition = CfnCondition(

@@ -24,6 +24,7 @@ from contract.names import (
     BASTION_STARTED_BY,
     NO_IMAGE,
     PORT_FORWARDING_DOCUMENT,
+    Image,
     StackName,
     StackOutput,
 )
@@ -72,7 +73,7 @@ def forward_port(account: AwsAccount, port: int) -> Iterator[PortForwarding]:
     plugin = _find_plugin()
     require_free_port(port)
     outputs = account.outputs(StackName.BASE) | account.outputs(StackName.MLFLOW)
-    if account.mlflow_image_digest() == NO_IMAGE:
+    if account.image_digest(Image.MLFLOW) == NO_IMAGE:
         prefix = account.stage.prefix
         raise InfraError(f"MLflow of {prefix} has no image yet; run make deploy to push one")
     scheme, _, host = outputs[StackOutput.MLFLOW_URI].partition("://")

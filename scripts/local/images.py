@@ -1,4 +1,4 @@
-"""Building the container images with docker or podman."""
+"""Building the container images with docker, podman or finch."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import subprocess
 import time
 
 from contract.errors import StackError
+from contract.git import get_commit, git
 from contract.names import Image
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import mask_password
@@ -15,8 +16,11 @@ logger = logging.getLogger(__name__)
 
 BUILD_COMMANDS = {
     "docker": ("build",),
-    # SageMaker doesn't accept podman's default format, OCI.
+    # So that the local image has the same format as the pushed one; podman's default is OCI.
     "podman": ("build", "--format=docker"),
+    # Finch runs nerdctl, whose options are docker's:
+    # https://github.com/containerd/nerdctl/blob/main/docs/command-reference.md#whale-nerdctl-build
+    "finch": ("build",),
 }
 
 
@@ -24,26 +28,26 @@ class BuildError(StackError):
     """The container engine failed to build an image; its own output precedes the message."""
 
 
-def build_image(engine: str, image: Image, platform: str = "") -> str:
+def build_image(engine: str, image: Image, platform: str = "", tag: str = "latest") -> str:
     """Build one of the Dockerfile's targets, labeled with the commit; return its local name.
 
     Args:
         engine: The container engine's command.
         image: The target.
         platform: The platform to build for, such as `linux/amd64`; by default this machine's.
+        tag: The tag of the local name.
 
     Raises:
         BuildError: The build failed.
     """
-    name = IMAGE_NAMES[image]
+    name = f"{IMAGE_NAMES[image]}:{tag}"
     logger.info("Building %s with %s", name, engine)
     start = time.monotonic()
     command = _build_command(engine, image, name, platform)
     logger.debug("Running %s", " ".join(command))
     result = subprocess.run(
         command,
-        # SageMaker doesn't accept an image index either, which docker would create to attach a
-        # provenance attestation.
+        # Docker would create an image index otherwise, to attach a provenance attestation.
         env={**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
         check=False,
     )
@@ -53,18 +57,11 @@ def build_image(engine: str, image: Image, platform: str = "") -> str:
     return name
 
 
-def get_revision() -> str:
-    """Return the commit, with `-dirty` appended where the working tree differs from it."""
-    head = _git("rev-parse", "HEAD")
-    dirty = "-dirty" if head and _git("status", "--porcelain") else ""
-    return f"{head}{dirty}" if head else "unknown"
-
-
 def _build_command(engine: str, image: Image, name: str, platform: str) -> list[str]:
     # Labels, not arguments of the Dockerfile: older versions of podman reuse a cached layer even
     # where an ARG differs.
-    source = mask_password(_git("remote", "get-url", "origin")) or "unknown"
-    labels = {"revision": get_revision(), "source": source}
+    source = mask_password(git("remote", "get-url", "origin")) or "unknown"
+    labels = {"revision": get_commit() or "unknown", "source": source}
     return [
         engine,
         *BUILD_COMMANDS[engine],
@@ -74,16 +71,3 @@ def _build_command(engine: str, image: Image, name: str, platform: str) -> list[
         *([f"--platform={platform}"] if platform else []),
         str(PROJECT_ROOT),
     ]
-
-
-def _git(*arguments: str) -> str:
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(PROJECT_ROOT), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:  # git is not installed
-        return ""
-    return result.stdout.strip() if result.returncode == 0 else ""

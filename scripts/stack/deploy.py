@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from aws.account import AwsAccount
-from contract.errors import StackError
+from aws.images import record_image
+from aws.instance_types import check_instance_type
 from contract.names import NO_IMAGE, Image, StackName, StackOutput, stack_name
 from contract.settings.loader import load_settings
-from endpoints.container_engine import find_engine
+from endpoints.container_engine import NoContainerEngineError
 from scripts.aws import cdk
 from scripts.aws.ecr import build_and_push
 from scripts.aws.stage_cost import monthly_cost
@@ -28,6 +29,8 @@ def command(
     The command first shows the changes and the monthly cost, and asks for confirmation.
     """
     stage = load_settings().get_stage()
+    for image in Image:
+        check_instance_type(stage, image)
     account = AwsAccount(stage)
     assembly = cdk.synthesize(stage)
     cdk.diff(stage)
@@ -49,25 +52,25 @@ def command(
 
 
 def _deploy_base(account: AwsAccount) -> None:
-    """Deploy the base stack; keep the digest of MLflow's image in its parameter.
+    """Deploy the base stack; keep the digests of the images in their parameters.
 
-    CloudFormation resets the parameter to NO_IMAGE when its definition changes.
+    CloudFormation resets a parameter to NO_IMAGE when its definition changes.
     """
-    digest = account.mlflow_image_digest()
+    digests = {image: account.image_digest(image) for image in Image}
     cdk.deploy(account.stage, [StackName.BASE])
-    if account.mlflow_image_digest() == NO_IMAGE != digest:
-        account.put_mlflow_image_digest(digest)
+    for image, digest in digests.items():
+        if account.image_digest(image) == NO_IMAGE != digest:
+            account.put_image_digest(image, digest)
 
 
 def _push_mlflow_image(account: AwsAccount) -> None:
     """Push MLflow's image for the MLflow stack; without a container engine, skip it."""
     try:
-        engine = find_engine()
-    except StackError as error:
+        uri = build_and_push(account, Image.MLFLOW)
+    except NoContainerEngineError as error:
         logger.warning("%s; MLflow's image is not pushed, and the previous one stays", error)
-        return
-    uri = build_and_push(engine, account, Image.MLFLOW)
-    account.put_mlflow_image_digest(uri.partition("@")[2])
+    else:
+        record_image(account, Image.MLFLOW, uri.partition("@")[2])
 
 
 def _print_summary(account: AwsAccount) -> None:

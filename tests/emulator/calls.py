@@ -90,7 +90,8 @@ def _query_action(environ: dict[str, Any]) -> str:
         return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
-    return parse_qs(body.decode(errors="replace")).get("Action", [""])[0]
+    actions = parse_qs(body.decode(errors="replace")).get("Action", [""])
+    return str(actions[0])
 
 
 def _error(

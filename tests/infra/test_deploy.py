@@ -169,7 +169,7 @@ def test_cdk_cli_deploys_the_image_that_was_pushed_last(
     account: Account, base_outputs: Outputs, mlflow_outputs: Outputs
 ) -> None:
     account.client("ssm").put_parameter(
-        Name=image_digest_parameter(DEV), Value=DIGEST, Type="String", Overwrite=True
+        Name=image_digest_parameter(DEV, Image.MLFLOW), Value=DIGEST, Type="String", Overwrite=True
     )
 
     cdk(account, "deploy", "--all", "--require-approval", "never", "--method", "direct")

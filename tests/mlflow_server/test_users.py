@@ -14,7 +14,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from contract.names import NO_IMAGE, StackOutput, image_digest_parameter
+from contract.names import NO_IMAGE, Image, StackOutput, image_digest_parameter
 from contract.paths import PROJECT_ROOT
 from endpoints.ports import find_free_port
 from tests.infra.conftest import stage_with
@@ -27,7 +27,10 @@ STAGE = stage_with("dev", {})
 
 def put_image_digest(task: Task, digest: str) -> None:
     task.account.client("ssm").put_parameter(
-        Name=image_digest_parameter(STAGE), Value=digest, Type="String", Overwrite=True
+        Name=image_digest_parameter(STAGE, Image.MLFLOW),
+        Value=digest,
+        Type="String",
+        Overwrite=True,
     )
 
 

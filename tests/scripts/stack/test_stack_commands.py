@@ -10,7 +10,7 @@ import pytest
 
 from aws.account import AwsAccount, StackNotDeployedError
 from contract.errors import InfraError
-from contract.names import NO_IMAGE, StackName, StackOutput
+from contract.names import NO_IMAGE, Image, StackName, StackOutput
 from contract.settings.stage import Stage
 from scripts.aws import cdk
 from scripts.stack import deploy, destroy
@@ -62,9 +62,9 @@ def test_image_digest_is_kept_if_cloudformation_resets_its_parameter(
 
     def deploy_stacks(_stage: Stage, stacks: Sequence[StackName]) -> None:
         if StackName.BASE in stacks:  # CloudFormation writes the template's value
-            aws_account.put_mlflow_image_digest(NO_IMAGE)
+            aws_account.put_image_digest(Image.MLFLOW, NO_IMAGE)
 
-    aws_account.put_mlflow_image_digest(DIGEST)
+    aws_account.put_image_digest(Image.MLFLOW, DIGEST)
     monkeypatch.setattr(cdk, "synthesize", lambda _stage: Path())
     monkeypatch.setattr(cdk, "diff", lambda _stage: None)
     monkeypatch.setattr(cdk, "deploy", deploy_stacks)
@@ -73,7 +73,7 @@ def test_image_digest_is_kept_if_cloudformation_resets_its_parameter(
 
     deploy.command(yes=True, images=False)
 
-    assert aws_account.mlflow_image_digest() == DIGEST
+    assert aws_account.image_digest(Image.MLFLOW) == DIGEST
 
 
 def test_outputs_of_a_missing_stack_are_reported(account: Account) -> None:
