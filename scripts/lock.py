@@ -7,15 +7,9 @@ from pathlib import Path
 
 UV = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = {
-    "train": (),
-    "serve": ("train",),
-    "infra": ("train",),
-    "mlflow-server": ("train",),
-    "dev": ("train", "infra", "mlflow-server"),
-    "uv": (),
-}
-"""Each lock, and the locks whose versions it must share."""
+EVERYTHING = "dev"
+"""The lock of all groups, which is compiled first: every other lock shares its versions."""
+LOCKS = (EVERYTHING, "train", "serve", "infra", "aws", "mlflow-server", "uv")
 
 
 def main() -> int:
@@ -24,13 +18,13 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    for group, constraints in LOCKS.items():
+    for group in LOCKS:
         command = [UV, "pip", "compile", "pyproject.toml", "--group", group, "--quiet"]
         command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest"]
         command += ["--generate-hashes", "--no-emit-index-url", "--no-annotate"]
         command += ["--custom-compile-command", "make lock", "--upgrade"]
-        for other in constraints:
-            command += ["--constraint", f"requirements/{other}.txt"]
+        if group != EVERYTHING:
+            command += ["--constraint", f"requirements/{EVERYTHING}.txt"]
         command += ["--output-file", f"requirements/{group}.txt"]
         print(f"requirements/{group}.txt", file=sys.stderr)
         status = subprocess.run(command, cwd=ROOT, check=False).returncode

@@ -2,14 +2,16 @@
 
 import json
 import logging
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
+from contract.process import Interrupted
 from contract.settings.loader import load_settings
 from endpoints import get_target
-from endpoints.target import TargetName
+from endpoints.target import Target, TargetName
 from scripts.console import main
 from scripts.display import print_leaderboard
 from scripts.options import FamiliesOption, JsonOption, StageOption, TargetOption
@@ -24,23 +26,37 @@ def command(
     force: Annotated[
         bool, typer.Option("--force", help="Train all combinations, even those tracked already.")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start the training job on AWS and don't wait for it.")
+    ] = False,
     target_name: TargetOption = TargetName.LOCAL,
     stage: StageOption = "",
 ) -> None:
-    """Train every combination of the grids, track each in MLflow, and show the winner."""
+    """Train every combination of the grids, track each in MLflow, and show the winner.
+
+    On AWS a training job does that, and releases the winner.
+    """
     settings = load_settings()
     if families:
         chosen = settings.training.model_copy(update={"families": tuple(families.split(","))})
         settings = settings.model_copy(update={"training": chosen})
     target = get_target(settings, target_name, stage=stage)
+    if detach:
+        job = target.start_training(force)
+        print(f"Job {job.name}: {job.status}; make status TARGET=aws shows it")
+        return
     logger.info(
         "Training %s on %s; tracking in %s",
         ", ".join(settings.training.families),
         settings.data.train,
-        settings.masked_tracking_uri,
+        settings.masked_tracking_uri if target_name is TargetName.LOCAL else "the MLflow server",
     )
-    with show_progress(settings.training.metric) as progress:
-        result = target.train(progress, force)
+    try:
+        with show_progress(settings.training.metric) as progress:
+            result = target.train(progress, force)
+    except Interrupted as interrupt:
+        _offer_to_stop(target, interrupt)
+        raise
     if result.already_tracked == len(result.leaderboard):
         logger.info(
             "Already trained on the same data, code and settings (run %s); FORCE=1 trains it again",
@@ -51,6 +67,20 @@ def command(
         print()
     else:
         print_leaderboard(result)
+
+
+def _offer_to_stop(target: Target, interrupt: Interrupted) -> None:
+    """Ask whether to stop the job that an interrupted training leaves running."""
+    job = target.running_job
+    if not job:
+        return
+    # Only Ctrl-C on a terminal can be answered.
+    asked = interrupt.exit_code == 128 + signal.SIGINT and sys.stdin.isatty()
+    if asked and typer.confirm(f"\nStop job {job}? It continues otherwise", err=True):
+        target.stop_training()
+        logger.info("Job %s is stopping; what is tracked is kept", job)
+    else:
+        logger.info("Job %s continues; make train TARGET=aws follows it again", job)
 
 
 if __name__ == "__main__":

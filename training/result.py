@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from contract.settings.sections import MetricName
 
@@ -43,6 +43,18 @@ class TrainingResult:
     def winner(self) -> LeaderboardEntry:
         """The best combination on the validation rows."""
         return self.leaderboard[0]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "TrainingResult":
+        """Return the result that `as_json` returned.
+
+        Raises:
+            KeyError: A key is missing.
+            TypeError: A key is unknown.
+        """
+        entries = [LeaderboardEntry(**entry) for entry in content["leaderboard"]]
+        others = {name: value for name, value in content.items() if name != "winner"}
+        return cls(**{**others, "leaderboard": entries})
 
     def as_json(self) -> Mapping[str, object]:
         """Return the result in types that `json` can serialize."""

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 from contract.errors import StackError
+from contract.git import get_commit, git
 from contract.names import Image
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import mask_password
@@ -56,18 +57,11 @@ def build_image(engine: str, image: Image, platform: str = "", tag: str = "lates
     return name
 
 
-def get_revision() -> str:
-    """Return the commit, with `-dirty` appended where the working tree differs from it."""
-    head = _git("rev-parse", "HEAD")
-    dirty = "-dirty" if head and _git("status", "--porcelain") else ""
-    return f"{head}{dirty}" if head else "unknown"
-
-
 def _build_command(engine: str, image: Image, name: str, platform: str) -> list[str]:
     # Labels, not arguments of the Dockerfile: older versions of podman reuse a cached layer even
     # where an ARG differs.
-    source = mask_password(_git("remote", "get-url", "origin")) or "unknown"
-    labels = {"revision": get_revision(), "source": source}
+    source = mask_password(git("remote", "get-url", "origin")) or "unknown"
+    labels = {"revision": get_commit() or "unknown", "source": source}
     return [
         engine,
         *BUILD_COMMANDS[engine],
@@ -77,16 +71,3 @@ def _build_command(engine: str, image: Image, name: str, platform: str) -> list[
         *([f"--platform={platform}"] if platform else []),
         str(PROJECT_ROOT),
     ]
-
-
-def _git(*arguments: str) -> str:
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(PROJECT_ROOT), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:  # git is not installed
-        return ""
-    return result.stdout.strip() if result.returncode == 0 else ""

@@ -70,7 +70,7 @@ def caller_arn(access_key: str) -> str:
 
 def _access_key(environ: dict[str, Any]) -> str:
     found = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
-    return found[1] if found else ""
+    return str(found[1]) if found else ""
 
 
 def _action(environ: dict[str, Any]) -> tuple[str, str]:
@@ -78,9 +78,9 @@ def _action(environ: dict[str, Any]) -> tuple[str, str]:
     found = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
     service = found[3] if found else ""
     if target := environ.get("HTTP_X_AMZ_TARGET", ""):
-        return service, target.rpartition(".")[2]
+        return service, str(target).rpartition(".")[2]
     if service == "s3":
-        return service, environ["REQUEST_METHOD"]
+        return service, str(environ["REQUEST_METHOD"])
     return service, _query_action(environ)
 
 
@@ -90,7 +90,8 @@ def _query_action(environ: dict[str, Any]) -> str:
         return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
-    return parse_qs(body.decode(errors="replace")).get("Action", [""])[0]
+    actions = parse_qs(body.decode(errors="replace")).get("Action", [""])
+    return str(actions[0])
 
 
 def _error(

@@ -392,7 +392,7 @@ def _list(response: Any) -> ActionResult:
     ]
     first = int(response._get_param("NextToken") or 0)
     size = response._get_param("MaxResults") or 10
-    page = {"TrainingJobSummaries": jobs[first : first + size]}
+    page: dict[str, Any] = {"TrainingJobSummaries": jobs[first : first + size]}
     if first + size < len(jobs):
         page["NextToken"] = str(first + size)
     return ActionResult(page)

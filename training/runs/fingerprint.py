@@ -2,36 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings
 from training.data.dataset import Dataset, Split
+from training.result_settings import result_settings
 from training.runs.model_writer import pinned_requirements
 from training.search.grid import FamilyGrid
 
-SETTINGS: Mapping[str, frozenset[str]] = {
-    "data": frozenset(
-        {
-            "label",
-            "id",
-            "drop",
-            "missing_values",
-            "categorical",
-            "missing_as_category",
-            "validation_fraction",
-            "seed",
-        }
-    ),
-    "features": frozenset({"n_neighbors", "max_donors"}),
-    "training": frozenset({"metric"}),
-}
-"""The settings that affect results.
-
-Tables are covered by their content, families and grids by their combinations. Where runs are
-tracked, released and served affects no result.
-"""
 CODE = (
     "training/data",
     "training/families",
@@ -59,9 +38,7 @@ def fingerprint(
     parts = {
         "data": data_split.digest,
         "test": test.digest if test else None,
-        "settings": settings.model_dump(
-            mode="json", include={section: set(keys) for section, keys in SETTINGS.items()}
-        ),
+        "settings": result_settings(settings),
         "combinations": {
             grid.name: [dict(params) for params in grid.combinations] for grid in grids
         },

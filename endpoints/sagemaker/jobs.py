@@ -1,0 +1,208 @@
+"""The training jobs of a stage: find, create, describe and stop them."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from aws.account import AwsAccount
+from aws.retries import call_patiently
+from contract.names import training_job_prefix
+from contract.training_job import JobVariable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+RUNNING = frozenset({"InProgress", "Stopping"})
+INPUT_ERRORS = ("SettingsError", "DataError", "FamilyError", "ReleaseError")
+"""The errors with which the container fails again unless the input changes."""
+
+
+@dataclass(frozen=True)
+class JobState:
+    """A training job, as SageMaker describes it."""
+
+    name: str
+    status: str
+    """InProgress, Completed, Failed, Stopping or Stopped."""
+    step: str
+    """SageMaker's secondary status, such as Downloading or Interrupted."""
+    failure: str
+    """Why it failed, or ""."""
+    created_at: datetime
+    ended_at: datetime | None
+    instance_type: str
+    instances: int
+    spot: bool
+    training_seconds: int
+    billable_seconds: int
+    """Of one instance; 0 until the job has ended."""
+    model_uri: str
+    """Where model.tar.gz is, beside output.tar.gz."""
+    training_id: str
+    """The name of the training's first job."""
+    forced: bool
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the job has not ended yet."""
+        return self.status in RUNNING
+
+    @property
+    def output_uri(self) -> str:
+        """Where the container's /opt/ml/output/data is."""
+        return self.model_uri.removesuffix("model.tar.gz") + "output.tar.gz"
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether the same job may succeed: it failed, and not because of its input.
+
+        A job that a user or a time limit has stopped isn't repeated.
+        """
+        return self.status == "Failed" and not self.is_input_error
+
+    @property
+    def is_input_error(self) -> bool:
+        """Whether the job fails again unless its tables or settings change."""
+        return any(f"{error}: " in self.failure for error in INPUT_ERRORS)
+
+    @property
+    def billable_hours(self) -> float:
+        """The hours that are billed, of all instances together."""
+        return self.billable_seconds * self.instances / 3600
+
+    @property
+    def reason(self) -> str:
+        """Why the job did not complete, in one line."""
+        reasons = {
+            "MaxRuntimeExceeded": "it reached its time limit, training.max_hours",
+            "MaxWaitTimeExceeded": "it reached its time limit, training.max_wait_hours",
+        }
+        text = self.failure or reasons.get(self.step, "it was stopped")
+        return " ".join(text.split())
+
+    @classmethod
+    def from_api(cls, job: Mapping[str, Any]) -> "JobState":
+        """Return the state in the response of DescribeTrainingJob."""
+        resources = job["ResourceConfig"]
+        return cls(
+            name=job["TrainingJobName"],
+            status=job["TrainingJobStatus"],
+            step=job["SecondaryStatus"],
+            failure=job.get("FailureReason", ""),
+            created_at=job["CreationTime"],
+            ended_at=job.get("TrainingEndTime"),
+            instance_type=resources["InstanceType"],
+            instances=resources["InstanceCount"],
+            spot=job.get("EnableManagedSpotTraining", False),
+            training_seconds=job.get("TrainingTimeInSeconds", 0),
+            billable_seconds=job.get("BillableTimeInSeconds", 0),
+            model_uri=job.get("ModelArtifacts", {}).get("S3ModelArtifacts", ""),
+            training_id=job.get("Environment", {}).get(
+                JobVariable.TRAINING_ID, job["TrainingJobName"]
+            ),
+            forced=job.get("HyperParameters", {}).get("force") == "true",
+        )
+
+
+class TrainingJobs:
+    """The jobs of a stage."""
+
+    def __init__(self, account: AwsAccount) -> None:
+        """Nothing is read yet.
+
+        Args:
+            account: The account and stage.
+        """
+        self._account = account
+        self._advice = (
+            "; a job that runs continues: renew the credentials, and run make train TARGET=aws "
+            f"STAGE={account.stage.name} again"
+        )
+
+    def find_latest(self, prefix: str) -> JobState | None:
+        """Return the job of a training with the highest number.
+
+        Args:
+            prefix: What the names of its jobs start with; a number follows.
+        """
+        names = [name for name in self._list_names(prefix) if re.fullmatch(rf"{prefix}\d+", name)]
+        latest = max(names, key=lambda name: int(name.removeprefix(prefix)), default=None)
+        return self.describe(latest) if latest else None
+
+    def find_recent(self, count: int) -> list[JobState]:
+        """Return the stage's latest jobs, the newest first."""
+        names = self._list_names(training_job_prefix(self._account.stage), limit=count)
+        return [self.describe(name) for name in names]
+
+    def describe(self, name: str) -> JobState:
+        """Return a job's state; survives throttling, lost networks and expired credentials."""
+        response = self._call(
+            name,
+            lambda: self._account.client("sagemaker").describe_training_job(TrainingJobName=name),
+        )
+        return JobState.from_api(response)
+
+    def create(self, request: Mapping[str, Any]) -> JobState:
+        """Create a job; one of the same name that exists already is returned.
+
+        Raises:
+            InfraError: SageMaker refuses the request, such as for a quota.
+        """
+        name = request["TrainingJobName"]
+        try:
+            self._call(name, lambda: _create(request, self._account))
+        except _JobExistsError:
+            logger.info("Job %s exists already: another command has started it", name)
+        return self.describe(name)
+
+    def stop(self, name: str) -> None:
+        """Stop a job: its container has two minutes to end; one that has ended is left as it is."""
+
+        def stop() -> None:
+            client = self._account.client("sagemaker")
+            if client.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] in RUNNING:
+                client.stop_training_job(TrainingJobName=name)
+
+        self._call(name, stop)
+
+    def _list_names(self, contains: str, limit: int = 0) -> list[str]:
+        def list_names() -> list[str]:
+            pages = self._account.client("sagemaker").get_paginator("list_training_jobs")
+            options = {"SortBy": "CreationTime", "SortOrder": "Descending"}
+            names: list[str] = []
+            for page in pages.paginate(NameContains=contains, **options):
+                names += [job["TrainingJobName"] for job in page["TrainingJobSummaries"]]
+                if limit and len(names) >= limit:
+                    break
+            return names[:limit] if limit else names
+
+        return self._call(contains, list_names)
+
+    def _call(self, job: str, call: Callable[[], T]) -> T:
+        return call_patiently(self._account, f"training job {job}", call, self._advice)
+
+
+class _JobExistsError(Exception):
+    """A job of this name exists."""
+
+
+def _create(request: Mapping[str, Any], account: AwsAccount) -> None:
+    # Takes seconds to load, and is needed for this call only.
+    from sagemaker.core.resources import TrainingJob  # noqa: PLC0415
+
+    arguments = {_snake_case(name): value for name, value in request.items()}
+    try:
+        TrainingJob.create(**arguments, session=account.session, region=account.stage.region)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceInUse":
+            raise _JobExistsError from None
+        raise
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

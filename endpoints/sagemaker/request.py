@@ -1,0 +1,164 @@
+"""The request of a training job, from the settings and the outputs of a stage's stacks."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contract.names import BucketPrefix, MlflowUser, StackOutput, training_job_prefix
+from contract.settings.loader import Settings
+from contract.settings.stage import Stage
+from contract.training_job import FORCE, SETTINGS_FILE, Channel, JobVariable
+from endpoints.sagemaker.tables import TABLE_KEYS, Table
+from training.progress_lines import METRIC_DEFINITIONS
+from training.result_settings import result_settings
+
+KEY_LENGTH = 12
+"""The hexadecimal digits of a training's key in the names of its jobs."""
+LEAST_SECONDS = 60
+"""The shortest time limit of a job."""
+SENT_SECTIONS = frozenset({"data", "features", "training", "grids"})
+Outputs = Mapping[StackOutput, str]
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What a training needs on a stage; a job of it differs in its name and a few variables."""
+
+    settings: Settings
+    stage: Stage
+    outputs: Outputs
+    tables: Sequence[Table]
+    train_image: str
+    """The image's URI with its digest."""
+    serve_image: str
+    """The digest of the serving image of the same code; empty if none was pushed."""
+    commit: str
+    hourly_usd: float
+    """The price of one instance."""
+
+    @property
+    def key(self) -> str:
+        """Identifies the training: its data, its code and the settings that affect results."""
+        content = {
+            "image": self.train_image.partition("@")[2],
+            "tables": {table.channel: table.digest for table in self.tables},
+            "settings": result_settings(self.settings),
+            "families": self.settings.training.families,
+            "grids": self.settings.grids,
+            # Where its runs and its release are found.
+            "experiment": self.settings.training.experiment,
+            "model": self.settings.release.model,
+        }
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+    @property
+    def job_prefix(self) -> str:
+        """What the names of the training's jobs start with; a counter follows."""
+        return f"{training_job_prefix(self.stage)}{self.key}-"
+
+    def settings_uri(self, job: str) -> str:
+        """Return where the settings of a job are stored."""
+        return f"{self._bucket}{BucketPrefix.JOBS}{job}/{Channel.CONFIG}/{SETTINGS_FILE}"
+
+    def settings_json(self) -> str:
+        """Return the settings that a job receives: with the tables in S3, without AWS."""
+        sections = self.settings.model_dump(mode="json", include=set(SENT_SECTIONS))
+        for table in self.tables:
+            sections["data"][TABLE_KEYS[table.channel]] = table.uri
+        sections["release"] = {
+            "model": self.settings.release.model,
+            "store": f"{self._bucket}{BucketPrefix.RELEASES}".rstrip("/"),
+        }
+        return json.dumps(sections, indent=2)
+
+    def to_api(
+        self, job: str, training_id: str, force: bool, spent_seconds: int = 0
+    ) -> dict[str, Any]:
+        """Return the parameters of CreateTrainingJob.
+
+        https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
+
+        Args:
+            job: The job's name.
+            training_id: The name of the training's first job.
+            force: Whether to train combinations that are tracked already.
+            spent_seconds: What a job that is repeated has used of the time limit.
+        """
+        settings_folder = self.settings_uri(job).removesuffix(SETTINGS_FILE)
+        channels = {Channel.CONFIG: settings_folder}
+        channels |= {table.channel: table.uri for table in self.tables}
+        training, outputs = self.settings.training, self.outputs
+        key = outputs[StackOutput.DATA_KEY]
+        resources = {
+            "InstanceType": self.stage.training_instance_type,
+            "InstanceCount": training.instances,
+            "VolumeSizeInGB": training.volume_gb,
+        }
+        if not self.stage.training_has_local_storage:
+            resources["VolumeKmsKeyId"] = key
+        seconds = max(round(training.max_hours * 3600) - spent_seconds, LEAST_SECONDS)
+        limits = {"MaxRuntimeInSeconds": seconds}
+        if training.spot:
+            limits["MaxWaitTimeInSeconds"] = round(training.max_wait_hours * 3600)
+        return {
+            "TrainingJobName": job,
+            "RoleArn": outputs[StackOutput.TRAINING_ROLE],
+            "AlgorithmSpecification": {
+                "TrainingImage": self.train_image,
+                "TrainingInputMode": "File",
+                "MetricDefinitions": [
+                    {"Name": name, "Regex": regex} for name, regex in METRIC_DEFINITIONS.items()
+                ],
+            },
+            "HyperParameters": {FORCE: json.dumps(force)},
+            "Environment": self._environment(training_id),
+            "InputDataConfig": [_channel(name, uri) for name, uri in channels.items()],
+            "OutputDataConfig": {
+                "S3OutputPath": f"{self._bucket}{BucketPrefix.JOBS}",
+                "KmsKeyId": key,
+            },
+            "ResourceConfig": resources,
+            "StoppingCondition": limits,
+            "EnableManagedSpotTraining": training.spot,
+            "VpcConfig": {
+                "Subnets": outputs[StackOutput.PRIVATE_SUBNETS].split(","),
+                "SecurityGroupIds": [outputs[StackOutput.TRAINING_SECURITY_GROUP]],
+            },
+            # SageMaker's own profiler, which would write to S3 and needs more permissions.
+            "ProfilerConfig": {"DisableProfiler": True},
+            "Tags": [{"Key": name, "Value": value} for name, value in self._tags().items()],
+        }
+
+    @property
+    def _bucket(self) -> str:
+        return f"s3://{self.outputs[StackOutput.ARTIFACT_BUCKET]}/"
+
+    def _environment(self, training_id: str) -> dict[str, str]:
+        """Return the job's variables; none is a secret, and none is longer than 512 characters."""
+        return {
+            "MLFLOW_TRACKING_URI": self.outputs[StackOutput.MLFLOW_URI],
+            "MLFLOW_TRACKING_USERNAME": MlflowUser.TRAINING,
+            JobVariable.PASSWORD_SECRET: self.outputs[StackOutput.MLFLOW_TRAINING_SECRET],
+            JobVariable.TRAINING_ID: training_id,
+            JobVariable.GIT_COMMIT: self.commit,
+            JobVariable.TRAIN_IMAGE: self.train_image.partition("@")[2],
+            JobVariable.SERVE_IMAGE: self.serve_image,
+            JobVariable.HOURLY_USD: str(self.hourly_usd),
+        }
+
+    def _tags(self) -> dict[str, str]:
+        stage = self.stage
+        tags = {"project": stage.project, "stage": stage.name, "stack": stage.prefix}
+        return tags | {"commit": self.commit or "unknown", "training": self.key}
+
+
+def _channel(name: Channel, uri: str) -> dict[str, Any]:
+    source = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": uri,
+        "S3DataDistributionType": "FullyReplicated",
+    }
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}

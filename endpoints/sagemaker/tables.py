@@ -1,0 +1,148 @@
+"""The tables of a training in S3: uploaded once, under their digest."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from aws.account import AwsAccount
+from aws.retries import call_patiently
+from contract.errors import DataError
+from contract.names import BucketPrefix
+from contract.settings.loader import Settings
+from contract.training_job import Channel
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".csv", ".parquet")
+"""The files of a folder that make up a table; training/data/tables.py reads the same ones."""
+TABLE_KEYS = {Channel.TRAIN: "train", Channel.TEST: "test", Channel.TEST_LABELS: "test_labels"}
+"""The key of `[data]` for the table of each channel."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a training."""
+
+    channel: Channel
+    files: tuple[Path, ...]
+    """The local files to upload; empty for a table that is in S3 already."""
+    uri: str
+    """The object, or the prefix of the objects, that the job reads."""
+    digest: str
+    """SHA-256 of the files' digests, or of the objects' keys and entity tags."""
+    size: int
+    """Bytes."""
+
+
+def find_tables(settings: Settings, account: AwsAccount, bucket: str) -> list[Table]:
+    """Return the tables that the settings name; nothing is uploaded yet.
+
+    Raises:
+        DataError: A table doesn't exist, or is in S3 where training jobs may not read.
+        InfraError: AWS refuses a request.
+    """
+    paths = {channel: getattr(settings.data, key) for channel, key in TABLE_KEYS.items()}
+    return [
+        _find_in_s3(channel, path, account, bucket)
+        if path.startswith("s3://")
+        else _find_on_disk(channel, Path(settings.resolve_path(path)), bucket)
+        for channel, path in paths.items()
+        if path
+    ]
+
+
+def upload_table(table: Table, account: AwsAccount) -> None:
+    """Upload the files of a table that S3 doesn't have yet.
+
+    Raises:
+        InfraError: AWS refuses a request.
+    """
+    bucket, prefix = split_uri(table.uri)
+    for file in table.files:
+        key = prefix if len(table.files) == 1 else f"{prefix}{file.name}"
+
+        def upload(file: Path = file, key: str = key) -> None:
+            s3 = account.client("s3")
+            if _object_size(s3, bucket, key) != file.stat().st_size:
+                logger.info("Uploading %s to s3://%s/%s", file, bucket, key)
+                s3.upload_file(str(file), bucket, key)
+
+        call_patiently(account, f"s3://{bucket}/{key}", upload)
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Return the bucket and the key of an `s3://` URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _find_on_disk(channel: Channel, path: Path, bucket: str) -> Table:
+    files = _list_files(path)
+    digests = [_digest_file(file) for file in files]
+    digest = hashlib.sha256("".join(digests).encode()).hexdigest()
+    name = files[0].name if path.is_file() else ""
+    return Table(
+        channel=channel,
+        files=files,
+        uri=f"s3://{bucket}/{BucketPrefix.DATA}{digest}/{name}",
+        digest=digest,
+        size=sum(file.stat().st_size for file in files),
+    )
+
+
+def _list_files(path: Path) -> tuple[Path, ...]:
+    try:
+        if path.is_dir():
+            files = tuple(sorted(file for file in path.iterdir() if file.suffix in SUFFIXES))
+        else:
+            files = (path,) if path.stat() and path.suffix in SUFFIXES else ()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    if not files:
+        raise DataError(f"{path}: a table is a .csv or .parquet file, or a folder of such files")
+    return files
+
+
+def _digest_file(file: Path) -> str:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from None
+
+
+def _find_in_s3(channel: Channel, uri: str, account: AwsAccount, bucket: str) -> Table:
+    allowed = f"s3://{bucket}/{BucketPrefix.DATA}"
+    if not uri.startswith(allowed):
+        reason = f"the training role reads tables below {allowed} only; copy it there"
+        raise DataError(f"{uri}: {reason}")
+    _, prefix = split_uri(uri)
+
+    def list_objects() -> list[dict[str, Any]]:
+        pages = account.client("s3").get_paginator("list_objects_v2")
+        found = (
+            entry
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix)
+            for entry in page.get("Contents", [])
+        )
+        return [entry for entry in found if entry["Key"].endswith(SUFFIXES)]
+
+    objects = call_patiently(account, uri, list_objects)
+    if not objects:
+        raise DataError(f"{uri}: no .csv or .parquet object there")
+    content = "".join(f"{entry['Key']} {entry['ETag']} {entry['Size']}\n" for entry in objects)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return Table(channel, (), uri, digest, sum(int(entry["Size"]) for entry in objects))
+
+
+def _object_size(s3: Any, bucket: str, key: str) -> int | None:  # noqa: ANN401 - boto3's
+    try:
+        return int(s3.head_object(Bucket=bucket, Key=key)["ContentLength"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
+            return None
+        raise
