@@ -108,9 +108,7 @@ def test_platform_changes_the_tag(root: Path) -> None:
 def test_missing_file_is_reported_in_one_line(root: Path) -> None:
     shutil.rmtree(root / "serving")
 
-    with pytest.raises(
-        StackError, match=r"^Dockerfile: COPY serving/\*\.py: there is no such"
-    ):
+    with pytest.raises(StackError, match=r"^Dockerfile: COPY serving/\*\.py: there is no such"):
         _tag(root)
 
 
