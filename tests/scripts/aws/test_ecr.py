@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from aws.account import AwsAccount
-from aws.images import MANIFEST_TYPE
+from aws.images import MANIFEST_TYPE, find_digest
 from contract.errors import InfraError, SettingsError
 from contract.names import NO_IMAGE, Image, repository_name
 from contract.paths import PROJECT_ROOT
 from contract.settings.stage import Platform
 from endpoints.container_engine import NoContainerEngineError
 from scripts.aws import ecr
+from scripts.aws.registry import Repository
 from scripts.local.images import BuildError
 from tests.emulator.account import Account, emulated_account
 from tests.images import build_small, needs_engine
@@ -243,7 +244,6 @@ def test_same_content_pushed_by_another_machine_meanwhile_is_used(
     content()
     uri = ecr.build_and_push(aws_account, Image.SERVE)
     found: list[Any] = [""]  # not there yet when this push begins
-    find_digest = ecr.find_digest
     monkeypatch.setattr(
         ecr, "find_digest", lambda *arguments: found.pop() if found else find_digest(*arguments)
     )
@@ -251,7 +251,7 @@ def test_same_content_pushed_by_another_machine_meanwhile_is_used(
     def refuse(*_: object) -> str:
         raise InfraError("TAG_INVALID: the tag is immutable")
 
-    monkeypatch.setattr(ecr.Repository, "put_manifest", refuse)
+    monkeypatch.setattr(Repository, "put_manifest", refuse)
 
     assert ecr.build_and_push(aws_account, Image.SERVE) == uri
 

@@ -7,6 +7,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from botocore.exceptions import BotoCoreError
 
 from contract.errors import InfraError
 from endpoints.ports import find_free_port
@@ -132,5 +133,5 @@ def test_wrong_token_is_reported_in_one_line(address: str) -> None:
 def test_unreachable_registry_is_an_error_of_botocore() -> None:
     repository = Repository(f"http://127.0.0.1:{find_free_port()}", "name", TOKEN)
 
-    with pytest.raises(registry.BotoCoreError, match="Could not connect to the endpoint URL"):
+    with pytest.raises(BotoCoreError, match="Could not connect to the endpoint URL"):
         repository.upload_blob(LAYER, lambda: io.BytesIO(CONTENT))
