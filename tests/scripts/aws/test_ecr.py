@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from aws.account import AwsAccount
-from aws.images import MANIFEST_TYPE, find_digest
+from aws.images import MANIFEST_TYPE, find_digest, find_image, release_tag
 from contract.errors import InfraError, SettingsError
-from contract.names import NO_IMAGE, Image, repository_name
+from contract.names import NO_IMAGE, Image, StackName, StackOutput, repository_name
 from contract.paths import PROJECT_ROOT
 from contract.settings.stage import Platform
 from endpoints.container_engine import NoContainerEngineError
@@ -23,12 +23,14 @@ from scripts.aws import ecr
 from scripts.aws.registry import Repository
 from scripts.local.images import BuildError
 from tests.emulator.account import Account, emulated_account
-from tests.images import build_small, needs_engine
+from tests.emulator.permissions import calls_by, calls_without_permission, role_environment
+from tests.images import build_small, engine, needs_engine
+from tests.infra.commands import make
 from tests.infra.conftest import stage_with
 from tests.infra.stacks import deployed_account
 from tests.registry import PASSWORD, Registry
 
-pytestmark = [pytest.mark.slow, needs_engine]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_engine]
 DEV = stage_with("dev", {})
 SERVE = repository_name(DEV, Image.SERVE)
 BASE_LAYER = os.urandom(1 << 20)
@@ -62,6 +64,25 @@ def content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
     return replace
 
 
+def test_make_build_and_push_records_the_image_as_the_deploying_role(
+    account: Account, aws_account: AwsAccount
+) -> None:
+    """The project's own serving image, as a user pushes it."""
+    role = aws_account.outputs(StackName.BASE)[StackOutput.DEPLOYING_ROLE]
+    command = ("build-and-push", "ARGS=serve")
+
+    output = make(account, *command, **role_environment(account, role))
+
+    uri = find_image(aws_account, Image.SERVE)
+    digest = uri.partition("@")[2]
+    assert uri in output.splitlines()
+    assert aws_account.image_digest(Image.SERVE) == digest
+    assert find_digest(aws_account, Image.SERVE, release_tag(digest)) == digest
+    assert "ecr:PutImage" in calls_by(account, role)
+    assert not calls_without_permission(account, role)
+    assert "Building" not in make(account, *command, **role_environment(account, role))
+
+
 def test_image_is_pushed_once_with_the_manifest_that_sagemaker_accepts(
     aws_account: AwsAccount,
     registry: Registry,
@@ -86,8 +107,6 @@ def test_image_is_pushed_once_with_the_manifest_that_sagemaker_accepts(
 def test_pushed_image_is_the_one_that_was_built(
     aws_account: AwsAccount, registry: Registry, content: Callable[..., str]
 ) -> None:
-    from tests.images import engine  # noqa: PLC0415 - beside its only use
-
     tag = content()
     uri = ecr.build_and_push(aws_account, Image.SERVE)
 
