@@ -92,6 +92,8 @@ class SageMakerTarget(Target):
         """Run a training job to its end, and return its result; see `Target`."""
         request = self._prepare()
         state = self._find_or_start(request, force)
+        if not state.is_running:
+            return self._read_result(state)
         state = self._follow(state, progress)
         if state.may_be_repeated:
             logger.info("Job %s failed: %s; starting it again", state.name, state.reason)
@@ -203,9 +205,8 @@ class SageMakerTarget(Target):
         for table in request.tables:
             upload_table(table, self._account)
         self._put_settings(name, request)
-        state = TrainingJobs(self._account).create(
-            request.to_api(name, training_id, force, spent_seconds)
-        )
+        arguments = request.to_arguments(name, training_id, force, spent_seconds)
+        state = TrainingJobs(self._account).create(arguments)
         self._running_job = name
         return state
 
