@@ -35,8 +35,10 @@ tracked, released and served affects no result.
 CODE = (
     "training/data",
     "training/families",
+    "training/leaderboard.py",
     "training/metrics.py",
     "training/params.py",
+    "training/plan.py",
     "training/runs/model_writer.py",
     "training/runs/skops_file.py",
     "training/search/grid.py",
