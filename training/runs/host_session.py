@@ -8,6 +8,7 @@ Clocks of two hosts are never compared: each measures by its own how long anothe
 not changed.
 """
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ from contract.errors import HostError, StackError
 from training.cluster import Cluster
 from training.runs.mlflow_client import MLFLOW_ERRORS, TrackingClient, short_timeouts
 from training.runs.tags import ATTEMPT_TAG, HOST_STATUS_TAG
+
+logger = logging.getLogger(__name__)
 
 MAX_REASON = 500
 """The length, in characters, of the reason in a host's tag."""
@@ -154,6 +157,7 @@ class HostSession:
         leader, limit = self._cluster.leader, self._timeouts.start
         deadline = time.monotonic() + limit
         first: Mapping[str, Run] | None = None
+        logger.info("Waiting for %s, the leader, to start the training", leader)
         while True:
             runs = {run.info.run_id: run for run in find()}
             for run_id, run in runs.items():

@@ -26,8 +26,8 @@ def assign_shares(grids: Sequence[FamilyGrid], cluster: Cluster) -> Mapping[str,
     """Return the grids that each host fits, by host.
 
     The most expensive unit first, each goes to the host with the lowest cost so far, which takes at
-    most 4/3 of the optimal time (Graham: Bounds on multiprocessing timing anomalies, 1969). Ties are
-    resolved by the names of combinations and hosts.
+    most 4/3 of the optimal time (Graham: Bounds on multiprocessing timing anomalies, 1969). The
+    names of combinations and hosts resolve ties.
 
     A share has all families, some of them without combinations. If there are more hosts than units,
     some shares have none at all.
