@@ -19,8 +19,8 @@ UVICORN_OPTIONS = (
 AUTH_CACHE_SECONDS = 60
 """How long a verified password is remembered, by each worker.
 
-Verifying one takes 0.05 to 0.2 s of CPU, by design of its hash, and a training sends twenty requests
-per combination. A deleted user, or an old password, is accepted for that long.
+Verifying one takes 0.05 to 0.2 s of CPU, by design of its hash, and a training sends twenty
+requests per combination. A deleted user, or an old password, is accepted for that long.
 """
 
 

@@ -197,8 +197,9 @@ class SageMakerTarget(Target):
         """
         number = int(previous.name.removeprefix(request.job_prefix)) + 1 if previous else 1
         name = f"{request.job_prefix}{number}"
-        # A forced training that failed goes on with what it has tracked itself.
-        resumed = previous and force and previous.forced and previous.status != "Completed"
+        # A training that did not complete goes on with what it has tracked itself.
+        incomplete = previous and previous.status != "Completed"
+        resumed = previous and incomplete and (previous.forced or not force)
         training_id = previous.training_id if previous and resumed else name
         self._announce(name, request)
         protect_image(self._account, Image.TRAIN, request.train_image.partition("@")[2])
