@@ -15,6 +15,8 @@ STAGE      :=
 TARGET     :=
 NAME       :=
 PERMISSION :=
+FROM       :=
+TO         :=
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 
@@ -80,7 +82,7 @@ teardown: $(TRAIN_STAMP) ## stop and remove the endpoint; trainings and releases
 	@$(SCRIPT) teardown $(WHERE) $(ARGS)
 
 .PHONY: build
-build: $(TRAIN_STAMP) ## build the serve, train and mlflow images with docker or podman (ARGS=serve for one)
+build: $(TRAIN_STAMP) ## build the serve, train and mlflow images with docker, podman or finch (ARGS=serve for one)
 	@$(SCRIPT) build $(ARGS)
 
 # --- On AWS: STAGE=prod selects another stage than the one in settings.toml -----------------------
@@ -106,8 +108,12 @@ deploy: $(INFRA_STAMP) $(CDK_STAMP) ## deploy the stacks of a stage after showin
 	@$(AWS) stack.deploy $(ARGS)
 
 .PHONY: build-and-push
-build-and-push: $(AWS_STAMP) ## build the images and push them to the ECR repositories of a stage (ARGS=serve for one)
+build-and-push: $(AWS_STAMP) ## build the images and push those that the ECR repositories of a stage don't have yet (ARGS=serve for one)
 	@$(AWS) build_and_push $(ARGS)
+
+.PHONY: copy-release
+copy-release: $(AWS_STAMP) ## copy the champion, or VERSION=2, with its images from the stage FROM=dev to the stage TO=prod
+	@$(SCRIPT) copy_release $(if $(FROM),--from '$(FROM)') $(if $(TO),--to '$(TO)') $(if $(VERSION),--version '$(VERSION)') $(ARGS)
 
 .PHONY: destroy
 destroy: $(INFRA_STAMP) $(CDK_STAMP) ## delete the stacks of a stage, including its buckets and repositories

@@ -8,7 +8,7 @@ loads or deploys a release validates it with `load_release` first.
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -35,6 +35,8 @@ MISSING_INT64 = -(2**63)
 PARITY_TOLERANCE = 1e-5
 """The largest relative difference allowed between the predictions of two forms of a model."""
 
+ImageDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+"""The digest of an image's manifest, by which registries address it."""
 ColumnType = Literal["long", "double", "boolean", "string"]
 ColumnRole = Literal["numeric", "numeric_category", "text_category", "text_category_with_missing"]
 """How the pipeline treats a column.
@@ -125,6 +127,12 @@ class Manifest(_ManifestModel):
     columns: tuple[Column, ...] = Field(min_length=1)
     """In the order of the training table, which rows without column names have to follow."""
     files: tuple[ReleaseFile, ...] = Field(min_length=1)
+    images: Mapping[str, ImageDigest] = {}
+    """The images of a release that was trained on AWS, by their names in ECR: `train`, `serve`.
+
+    They are copied with the release to another stage. A release without them can be deployed with
+    any image of the same code.
+    """
 
     def to_bytes(self) -> bytes:
         """Return the content of manifest.json."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from cloudpathlib import AnyPath, CloudPath, S3Path
+from cloudpathlib import AnyPath, CloudPath, S3Client, S3Path
 
 from contract.errors import ReleaseError
 from contract.release import (
@@ -29,16 +29,18 @@ CHAMPION_FILE = "champion.json"
 class ReleaseStore:
     """The releases of one model."""
 
-    def __init__(self, uri: str, model: str) -> None:
+    def __init__(self, uri: str, model: str, client: S3Client | None = None) -> None:
         """Set the location; nothing is created or read yet.
 
         Args:
             uri: A folder or an `s3://` URI.
             model: The model's name.
+            client: Accesses S3; by default one with the credentials of the environment.
         """
         self.model = model
         self.uri = uri
-        self._root: Path | CloudPath = AnyPath(uri) / model
+        root = client.CloudPath(uri) if client else AnyPath(uri)
+        self._root: Path | CloudPath = root / model
 
     def list_versions(self) -> list[str]:
         """Return the complete versions, the latest last."""
@@ -74,12 +76,14 @@ class ReleaseStore:
         release = load_release(folder)
         target = self._root / release.manifest.version
         with self._translate_errors():
+            # The file itself: a manifest of an older version doesn't have all fields.
+            manifest = (folder / MANIFEST_FILE).read_bytes()
             if (target / MANIFEST_FILE).exists():
-                return self._require_same(target, release)
+                return self._require_same(target, release, manifest)
             for name, content in release.files.items():
                 _write(target / PurePosixPath(name), content)
-            if not _write_once(target / MANIFEST_FILE, release.manifest.to_bytes()):
-                return self._require_same(target, release)
+            if not _write_once(target / MANIFEST_FILE, manifest):
+                return self._require_same(target, release, manifest)
         return release
 
     def download(self, version: str, folder: Path) -> Release:
@@ -124,8 +128,8 @@ class ReleaseStore:
         with self._translate_errors():
             _write(self._root / CHAMPION_FILE, content.encode())
 
-    def _require_same(self, target: Path | CloudPath, release: Release) -> Release:
-        if (target / MANIFEST_FILE).read_bytes() != release.manifest.to_bytes():
+    def _require_same(self, target: Path | CloudPath, release: Release, manifest: bytes) -> Release:
+        if (target / MANIFEST_FILE).read_bytes() != manifest:
             raise ReleaseError(f"{target}: contains another release; versions are never replaced")
         return release
 

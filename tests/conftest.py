@@ -13,6 +13,7 @@ from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings, load_settings
 from scripts.aws.cdk import NODE
 from tests.helpers import Recorder, train_in_process, write_settings, write_tables
+from tests.registry import Registry, running_registry
 from training.result import TrainingResult
 from training.runs.mlflow_client import TrackingClient
 
@@ -76,6 +77,18 @@ def ames(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, TrainingRe
     shutil.copy(PROJECT_ROOT / "settings.toml", root)
     settings, recorder = load_settings(root / "settings.toml"), Recorder()
     return settings, train_in_process(settings, recorder), recorder
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A real registry, and this environment's container engine configured to use it."""
+    with (
+        running_registry(tmp_path_factory.mktemp("registry")) as registry,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in registry.environment.items():
+            patch.setenv(name, value)
+        yield registry
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,14 @@ def build(image: Image) -> str:
     )
     assert done.returncode == 0, done.stderr
     return IMAGE_NAMES[image]
+
+
+def build_small(name: str, folder: Path, *contents: bytes) -> str:
+    """Build an image with one layer per content, on no base image, and return its name."""
+    lines = ["FROM scratch"]
+    for number, content in enumerate(contents):
+        (folder / f"file-{number}").write_bytes(content)
+        lines.append(f"COPY file-{number} /")
+    (folder / "Dockerfile").write_text("\n".join(lines))
+    engine("build", f"--tag={name}", str(folder))
+    return name

@@ -119,6 +119,11 @@ def _set_later_version(folder: Path) -> str:
     return "manifest_version: Input should be 1"
 
 
+def _set_invalid_image(folder: Path) -> str:
+    change(folder, images={"serve": "latest"})
+    return "images.serve: String should match pattern"
+
+
 def _write_invalid_json(folder: Path) -> str:
     (folder / MANIFEST_FILE).write_bytes(b"\xff{")
     return "Invalid JSON"
@@ -135,6 +140,7 @@ def _write_invalid_json(folder: Path) -> str:
         _replace_with_mlflow_model,
         _set_other_format,
         _set_later_version,
+        _set_invalid_image,
         _write_invalid_json,
     ],
 )

@@ -1,5 +1,6 @@
 """The release store in a folder and in S3."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,22 @@ def test_added_releases_are_listed_and_downloaded(store: ReleaseStore, tmp_path:
     assert store.list_versions() == ["9", "10"]
     assert store.download("9", tmp_path / "copy") == added
     assert (tmp_path / "copy/deep/notes.txt").read_text() == "notes"
+
+
+def test_manifest_of_an_older_version_is_stored_as_it_is(
+    store: ReleaseStore, tmp_path: Path
+) -> None:
+    """Fields that were added to the manifest since then would change the release's digest."""
+    folder = write_release(tmp_path / "one")
+    fields = json.loads((folder / MANIFEST_FILE).read_bytes())
+    del fields["images"]
+    (folder / MANIFEST_FILE).write_text(json.dumps(fields))
+
+    added = store.add(folder)
+
+    assert store.add(folder) == added
+    assert store.load_manifest("1") == (added.manifest, added.digest)
+    assert store.download("1", tmp_path / "copy") == added
 
 
 def test_version_is_never_replaced(store: ReleaseStore, tmp_path: Path) -> None:

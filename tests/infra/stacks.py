@@ -1,10 +1,33 @@
 """Create a stage's stacks in an emulated account from their templates, without the CDK CLI."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from contract.names import StackName, StackOutput, stack_name
-from tests.emulator.account import Account
+from contract.settings.stage import Stage
+from infra.app import build_app
+from tests.emulator.account import Account, emulated_account
 from tests.infra.conftest import StageTemplates
 
 BOOTSTRAP_VERSION_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
+
+
+@contextmanager
+def deployed_account(folder: Path, *stages: Stage, registry: str = "") -> Iterator[Account]:
+    """Run an emulated account in which stages are deployed.
+
+    Args:
+        folder: Where the templates and the account's log are written.
+        stages: The stages.
+        registry: The host and port of the registry that holds the images of its repositories.
+    """
+    with emulated_account(folder, registry=registry) as account:
+        for stage in stages:
+            templates = folder / stage.name
+            build_app(stage, str(templates)).synth()
+            create_stacks(account, StageTemplates(stage, templates))
+        yield account
 
 
 def create_stacks(account: Account, templates: StageTemplates) -> dict[StackOutput, str]:

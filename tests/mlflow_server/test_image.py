@@ -1,8 +1,6 @@
 """The `mlflow` image: built, run like its Fargate task, and pushed by `make deploy`."""
 
 import json
-import logging
-import shutil
 import signal
 import subprocess
 import time
@@ -12,27 +10,18 @@ from pathlib import Path
 
 import mlflow
 import pytest
-import requests
 from mlflow import MlflowClient
 
 from aws.account import AwsAccount
-from contract.errors import InfraError
-from contract.names import (
-    Image,
-    StackName,
-    StackOutput,
-    image_digest_parameter,
-    repository_name,
-)
+from contract.names import Image, StackName, StackOutput, repository_name
 from endpoints.ports import find_free_port
-from scripts.aws import ecr
 from tests.emulator.account import Account, emulated_account
-from tests.emulator.registry import DOCKER_MANIFEST, MANIFESTS
 from tests.images import ENGINE, build, engine, needs_engine
 from tests.infra.commands import make
 from tests.infra.conftest import stage_with
 from tests.mlflow_server.postgres import needs_postgres
 from tests.mlflow_server.task import Task, call, is_healthy
+from tests.registry import Registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), needs_engine]
 DEV = stage_with("dev", {})
@@ -143,50 +132,12 @@ def test_it_contains_the_same_mlflow_version_and_no_training_code(image: str) ->
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real registry, which replaces ECR's."""
-    program = shutil.which("docker-registry")
-    if not program:
-        pytest.skip("no registry is installed (Debian package: docker-registry)")
-    folder, address = tmp_path_factory.mktemp("registry"), f"127.0.0.1:{find_free_port()}"
-    (folder / "config.yml").write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-        f"http: {{addr: '{address}'}}\nlog: {{level: error}}\n"
-    )
-    # podman uses no registry without TLS otherwise; docker accepts one on this machine.
-    (folder / "registries.conf").write_text(f'[[registry]]\nlocation="{address}"\ninsecure=true\n')
-    (folder / "auth.json").write_text("{}")
-    with (folder / "log").open("w") as log:
-        command = [program, "serve", "config.yml"]
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-    try:
-        _wait_for_registry(address)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("CONTAINERS_REGISTRIES_CONF", str(folder / "registries.conf"))
-            patch.setenv("REGISTRY_AUTH_FILE", str(folder / "auth.json"))
-            patch.setenv("DOCKER_CONFIG", str(folder))
-            yield address
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _wait_for_registry(address: str) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            if requests.get(f"http://{address}/v2/", timeout=1).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.1)
-    raise AssertionError("the registry didn't start")
-
-
-@pytest.fixture(scope="module")
-def registry_account(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+def registry_account(
+    registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Account]:
     """An emulated account whose ECR is that registry."""
     folder = tmp_path_factory.mktemp("account")
-    with emulated_account(folder, registry=registry) as account:
+    with emulated_account(folder, registry=registry.address) as account:
         yield account
 
 
@@ -199,7 +150,7 @@ def aws_account(registry_account: Account, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 def test_make_deploy_pushes_the_image_and_the_service_runs_it(
-    image: str, registry_account: Account, aws_account: AwsAccount, registry: str
+    registry_account: Account, aws_account: AwsAccount, registry: Registry
 ) -> None:
     account = registry_account
     make(account, "bootstrap")
@@ -207,22 +158,18 @@ def test_make_deploy_pushes_the_image_and_the_service_runs_it(
     output = make(account, "deploy", "ARGS=--yes")
 
     repository = repository_name(DEV, Image.MLFLOW)
-    assert f"Pushing {registry}/{repository}:" in output
-    digest = account.client("ssm").get_parameter(Name=image_digest_parameter(DEV))["Parameter"][
-        "Value"
-    ]
+    assert f"Pushing {registry.address}/{repository}:content-" in output
+    digest = aws_account.image_digest(Image.MLFLOW)
     definition = account.client("ecs").describe_task_definition(
         taskDefinition=f"{DEV.prefix}-mlflow"
     )["taskDefinition"]
     (name,) = {container["image"] for container in definition["containerDefinitions"]}
-    assert name == f"{registry}/{repository}@{digest}"
-    # The format that SageMaker accepts: Docker's manifest, neither an image index nor OCI's.
-    manifest = requests.get(
-        f"http://{registry}/v2/{repository}/manifests/{digest}",
-        headers={"Accept": ", ".join(MANIFESTS)},
-        timeout=10,
-    )
-    assert manifest.headers["Content-Type"] == DOCKER_MANIFEST
+    assert name == f"{registry.address}/{repository}@{digest}"
+    # Protected from the lifecycle rules before the service was told to use it.
+    (details,) = account.client("ecr").describe_images(
+        repositoryName=repository, imageIds=[{"imageDigest": digest}]
+    )["imageDetails"]
+    assert f"release-{digest[7:23]}" in details["imageTags"]
     # ECS can pull it under the name in the task definition.
     engine("pull", "--quiet", name)
     label = '{{index .Config.Labels "org.opencontainers.image.title"}}'
@@ -236,41 +183,11 @@ def test_make_deploy_pushes_the_image_and_the_service_runs_it(
     assert service["desiredCount"] == DEV.mlflow_tasks
 
 
-def test_make_build_and_push_prints_the_digest(
-    image: str, registry_account: Account, aws_account: AwsAccount
+def test_make_build_and_push_prints_the_digest_without_building_again(
+    registry_account: Account, aws_account: AwsAccount
 ) -> None:
     output = make(registry_account, "build-and-push", "ARGS=mlflow")
 
     uri = aws_account.outputs(StackName.BASE)[StackOutput.MLFLOW_REPOSITORY]
-    assert [line for line in output.splitlines() if line.startswith(f"{uri}@sha256:")]
-
-
-def test_image_of_a_commit_is_pushed_once(
-    image: str,
-    aws_account: AwsAccount,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(ecr, "get_revision", lambda: "0123456789abcdef")
-    caplog.set_level(logging.INFO, ecr.__name__)
-
-    first = ecr.build_and_push(ENGINE, aws_account, Image.MLFLOW)
-
-    assert "Pushing " in caplog.text
-    caplog.clear()
-    second = ecr.build_and_push(ENGINE, aws_account, Image.MLFLOW)
-    assert "is already in " in caplog.text
-    assert "Pushing " not in caplog.text
-    assert first == second
-    assert "@sha256:" in first
-
-
-def test_unreachable_registry_is_reported_in_one_line(
-    image: str, aws_account: AwsAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ecr, "get_revision", lambda: "a-commit-that-was-never-pushed")
-    uri = f"127.0.0.1:{find_free_port()}/{repository_name(DEV, Image.MLFLOW)}"
-    monkeypatch.setattr(aws_account, "outputs", lambda _: {StackOutput.MLFLOW_REPOSITORY: uri})
-
-    with pytest.raises(InfraError, match=r"login failed"):
-        ecr.build_and_push(ENGINE, aws_account, Image.MLFLOW)
+    assert f"{uri}@{aws_account.image_digest(Image.MLFLOW)}" in output.splitlines()
+    assert "Building" not in output
