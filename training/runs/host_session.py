@@ -1,4 +1,4 @@
-"""The hosts of a training job, which know of each other only through tags of the parent run.
+"""The hosts of a training job, which coordinate through tags of the parent run only.
 
 Each host has one tag: its state, and a number that grows with each heartbeat. The leader's tag also
 invites the peers: they take part in a run once they have seen that tag change. A tag that stays the
@@ -170,7 +170,8 @@ class HostSession:
                         return run
             first = runs if first is None else first
             if time.monotonic() > deadline:
-                raise HostError(f"{leader}, the leader, did not start the training in {limit:g} s")
+                same = "with the same data, code and settings"
+                raise HostError(f"{leader}, the leader, started no training {same} in {limit:g} s")
             time.sleep(min(self._timeouts.heartbeat, 2))
 
     def __enter__(self) -> Self:

@@ -12,9 +12,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from contract.errors import HostError, WorkerError
 from contract.settings.loader import Settings
-from tests.helpers import Recorder
+from tests.helpers import Recorder, train_in_process
 from training.cluster import Cluster, HostTimeouts
 from training.data.dataset import Split, read_training, split
+from training.result import ShareResult, TrainingResult
 from training.runs.host_session import HostStatus, Silence, State
 from training.runs.tags import ATTEMPT_TAG, HOST_STATUS_TAG, HOST_TAG, JOB_TAG
 from training.runs.tracker import Tracker
@@ -144,7 +145,7 @@ def test_run_of_a_dead_earlier_attempt_is_not_joined(hosts: Hosts) -> None:
 
     peer = hosts.tracker("algo-2", IMPATIENT)
 
-    reason = "algo-1, the leader, did not start the training in 1 s"
+    reason = "algo-1, the leader, started no training with the same data, code and settings in 1 s"
     with pytest.raises(HostError, match=reason), peer.join(hosts.data_split, ["b"]):
         pytest.fail("joined")
 
@@ -152,7 +153,10 @@ def test_run_of_a_dead_earlier_attempt_is_not_joined(hosts: Hosts) -> None:
 def test_peer_without_leader_fails_in_words(settings: Settings) -> None:
     cluster = Cluster("job", HOSTS, "algo-2", IMPATIENT)
 
-    with Worker() as worker, pytest.raises(HostError, match="algo-1, the leader, did not start"):
+    with (
+        Worker() as worker,
+        pytest.raises(HostError, match="algo-1, the leader, started no training"),
+    ):
         train_share(settings, Recorder(), worker, cluster)
 
 
@@ -169,24 +173,51 @@ def test_leader_without_peer_fails_in_words(settings: Settings) -> None:
     )
 
 
-def test_peer_without_combinations_ends_at_once(settings: Settings) -> None:
-    results: list[Any] = []
+def _train_on_two_hosts(
+    settings: Settings, job: str, force: bool = False
+) -> tuple[TrainingResult, ShareResult]:
+    """Train on two hosts, each a thread of this process with a worker process."""
+    leader, peer = (Cluster(job, HOSTS, host, FAST) for host in HOSTS)
+    results: list[TrainingResult] = []
 
     def lead() -> None:
         with Worker() as worker:
-            cluster = Cluster("job", HOSTS, "algo-1", FAST)
-            results.append(train(settings, Recorder(), worker, cluster=cluster))
+            results.append(train(settings, Recorder(), worker, force, leader))
 
     thread = threading.Thread(target=lead)
     thread.start()
     with Worker() as worker:
-        share = train_share(settings, Recorder(), worker, Cluster("job", HOSTS, "algo-2", FAST))
+        share = train_share(settings, Recorder(), worker, peer)
     thread.join(60)
+    return results[0], share
 
-    (result,) = results
-    assert (share.combinations, share.already_tracked) == (0, 0)
-    assert share.parent_run_id == result.parent_run_id
+
+def test_peer_without_combinations_ends_at_once(settings: Settings) -> None:
+    result, share = _train_on_two_hosts(settings, "job")
+
+    assert share == ShareResult(result.parent_run_id, combinations=0, already_tracked=0)
     assert len(result.leaderboard) == 2
+
+
+def test_finished_training_ends_all_hosts_and_force_trains_again(change: Any) -> None:
+    settings = change(grids__ridge={"alpha": [1, 10], "fit_intercept": [True, False]})
+    first = train_in_process(settings)
+
+    result, share = _train_on_two_hosts(settings, "job-1")
+    assert result.already_tracked == 4
+    assert share == ShareResult(first.parent_run_id, combinations=2, already_tracked=2)
+
+    result, share = _train_on_two_hosts(settings, "job-2", force=True)
+    assert result.already_tracked == 0
+    assert result.parent_run_id != first.parent_run_id
+    assert share == ShareResult(result.parent_run_id, combinations=2, already_tracked=0)
+    assert [(entry.name, entry.metrics) for entry in result.leaderboard] == [
+        (entry.name, entry.metrics) for entry in first.leaderboard
+    ]
+
+    # The job that is started again resumes its own run.
+    again, _ = _train_on_two_hosts(settings, "job-2", force=True)
+    assert (again.parent_run_id, again.already_tracked) == (result.parent_run_id, 4)
 
 
 @pytest.mark.parametrize(
