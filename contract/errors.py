@@ -6,6 +6,7 @@ StackError
   +-- FamilyError       a model family, its grid or its parameters
   +-- TrackingError     the MLflow store or server
   +-- WorkerError       the worker process, which fits the models
+  +-- HostError         another host of a training job that has several
   +-- ReleaseError      a release: its model, its files or its store
   +-- EndpointError     an endpoint: its processes, its port or its responses
   |     +-- SmokeTestError   its predictions are wrong: exit code 1 (endpoints/smoke_test.py)
@@ -39,6 +40,10 @@ class TrackingError(StackError):
 
 class WorkerError(StackError):
     """The worker process stopped unexpectedly; the message gives its exit code or signal."""
+
+
+class HostError(StackError):
+    """Another host of the training job failed, stopped or is silent; the message names it."""
 
 
 class ReleaseError(StackError):

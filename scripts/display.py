@@ -19,8 +19,13 @@ LEADERBOARD_ROWS = 10
 """Combinations of a leaderboard that are printed."""
 
 
-def print_leaderboard(result: "TrainingResult") -> None:
-    """Print the best combinations, the winner and its metrics on the test rows."""
+def print_leaderboard(result: "TrainingResult", ui_command: str = "make ui") -> None:
+    """Print the best combinations, the winner and its metrics on the test rows.
+
+    Args:
+        result: The training's result.
+        ui_command: What opens the MLflow UI.
+    """
     from rich.text import Text  # noqa: PLC0415 - after the first line
 
     entries = result.leaderboard
@@ -41,7 +46,7 @@ def print_leaderboard(result: "TrainingResult") -> None:
         console.print(f"On the test rows: RMSE {rmse}, MAPE {mape}, R2 {r2}")
     else:
         console.print("Not scored on test rows: the settings name no test table")
-    console.print(f"Tracked in experiment {result.experiment}; show it with: make ui")
+    console.print(f"Tracked in experiment {result.experiment}; show it with: {ui_command}")
 
 
 def print_deployment(result: "DeploymentResult") -> None:
@@ -72,7 +77,8 @@ def print_training_jobs(jobs: "Sequence[TrainingJob]") -> None:
         print("No training jobs; run make train TARGET=aws")
         return
     table = _table("Training jobs")
-    for name in ("job", "status", "started", "duration", "compute", "cost", ""):
+    table.add_column("job", no_wrap=True, overflow="ignore")  # to be copied
+    for name in ("status", "started", "duration", "compute", "cost", ""):
         table.add_column(name)
     for job in jobs:
         end = job.ended_at or datetime.now(UTC)
@@ -85,7 +91,7 @@ def print_training_jobs(jobs: "Sequence[TrainingJob]") -> None:
             "" if job.cost_usd is None else f"{job.cost_usd:.2f} USD",
             job.step,
         )
-    table_console().print(table)
+    table_console(min_width=140).print(table)
 
 
 def print_smoke_test(report: "SmokeTestReport") -> None:

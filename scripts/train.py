@@ -66,7 +66,8 @@ def command(
         json.dump(result.as_json(), sys.stdout, indent=2)
         print()
     else:
-        print_leaderboard(result)
+        ui = "make ui" if target_name is TargetName.LOCAL else "make ui TARGET=aws"
+        print_leaderboard(result, ui)
 
 
 def _offer_to_stop(target: Target, interrupt: Interrupted) -> None:

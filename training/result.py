@@ -61,6 +61,17 @@ class TrainingResult:
         return {**asdict(self), "winner": asdict(self.winner)}
 
 
+@dataclass(frozen=True)
+class ShareResult:
+    """What a host that is not the leader has contributed to a training."""
+
+    parent_run_id: str
+    combinations: int
+    """Number of combinations in its share, all of which are tracked."""
+    already_tracked: int
+    """Number of those that a previous training had tracked."""
+
+
 class Progress(Protocol):
     """Receives the progress of a training."""
 

@@ -1,125 +1,182 @@
 """A training: read, split, fit, track, rank, and score the winner on the test rows."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from contract.errors import HostError, TrackingError
 from contract.settings.loader import Settings, mask_password
-from contract.settings.sections import MetricName
-from training.data.dataset import Dataset, Split, read_test, read_training, split
-from training.metrics import Metrics, eval_metrics, loss
-from training.result import LeaderboardEntry, Progress, TrainingResult
-from training.search.grid import EvaluatedPipeline, FamilyGrid, plan_grids, prepare_data
+from training.cluster import SINGLE_HOST, Cluster
+from training.leaderboard import Leaderboard, new_entry, tracked_entries
+from training.metrics import Metrics, eval_metrics
+from training.plan import TrainingPlan, combination_names
+from training.result import Progress, ShareResult, TrainingResult
+from training.search.grid import EvaluatedPipeline
 from training.search.worker import Worker
 
 if TYPE_CHECKING:
     from training.runs.tracker import PreviousTraining, Tracker
 
+MAX_WAIT_SECONDS = 2.0
+"""The longest interval in which the leader looks whether its peers are done."""
+
 
 def train(
-    settings: Settings, progress: Progress, worker: Worker, force: bool = False
+    settings: Settings,
+    progress: Progress,
+    worker: Worker,
+    force: bool = False,
+    cluster: Cluster = SINGLE_HOST,
 ) -> TrainingResult:
     """Train and track every combination that isn't tracked yet; return all of them, ranked.
 
     A previous training on the same data, code and settings is resumed in its run if it was
-    interrupted. If it is finished, its result is returned.
+    interrupted. If it is finished, its result is returned. Of several hosts, the leader calls this;
+    the others call `train_share`.
 
     Args:
         settings: The data, the families and their grids, and the tracking store.
-        progress: Receives each combination once it is tracked.
+        progress: Receives each combination once it is tracked, by whatever host.
         worker: The process that fits. If it was started early, its libraries are loaded by now.
-        force: Whether to train everything again, even if it is tracked already.
+        force: Whether to train everything again, even if it is tracked already. A job that is
+            started again still resumes its own run.
+        cluster: The hosts that share the combinations.
 
     Raises:
         StackError: A setting or a table is not usable, the tracking store is unreachable or fails,
-            or the worker process stopped. Combinations that are tracked by then are kept.
+            or the worker process or another host stopped. Combinations that are tracked by then are
+            kept.
     """
-    grids = plan_grids(settings)
-    data = read_training(settings)
-    test = read_test(settings, data)
-    data_split = split(data, settings)
-    prepared = prepare_data(data_split, settings)
-
-    total = sum(len(grid.combinations) for grid in grids)
+    if not cluster.is_leader:
+        raise ValueError(f"{cluster.current_host} is not the leader")
+    plan = TrainingPlan.from_settings(settings, cluster)
     # MLflow takes seconds to load and to open its store: the first fits run in the meantime.
-    evaluated = worker.fit(grids, prepared, settings.data.seed)
-    from training.runs.fingerprint import fingerprint  # noqa: PLC0415
-    from training.runs.tracker import Tracker  # noqa: PLC0415
-
-    tracker = Tracker(settings, fingerprint(settings, grids, data_split, test))
-    previous = None if force else tracker.find(total)
-    entries = _tracked_entries(previous, grids)
-    rows = (len(data_split.X_train), len(data_split.X_val), len(test.X) if test else 0)
-    progress.started(total, len(entries), *rows)
-    run = _TrainingRun(settings.training.metric, tracker, data_split, test, progress, entries)
-    if previous and previous.finished and len(entries) == total:
+    evaluated = worker.fit(plan.share, plan.prepared, settings.data.seed)
+    tracker = plan.open_tracker()
+    total = len(combination_names(plan.grids))
+    previous = tracker.find(total, force)
+    tracked = previous.tracked if previous else {}
+    leaderboard = Leaderboard(settings.training.metric, tracked_entries(tracked, plan.grids))
+    before = len(leaderboard.entries)
+    progress.started(total, before, *plan.rows)
+    run = _TrainingRun(plan, tracker, progress, leaderboard, before)
+    if previous and previous.finished and before == total:
+        tracker.invite_peers(previous)
         return run.result(previous.run_id, previous.test or None)
-    if previous and entries:
-        remaining = [grid.exclude(previous.tracked) for grid in grids]
-        evaluated = worker.fit(remaining, prepared, settings.data.seed)
-    by_name = {grid.name: grid for grid in grids}
-    pipelines = (
-        EvaluatedPipeline.from_model(model, by_name[model.family], prepared) for model in evaluated
-    )
-    return run.track(pipelines, previous)
+    if before:
+        evaluated = worker.fit(plan.remaining(tracked), plan.prepared, settings.data.seed)
+    return run.track(plan.pipelines(evaluated), previous)
+
+
+def train_share(
+    settings: Settings, progress: Progress, worker: Worker, cluster: Cluster
+) -> ShareResult:
+    """Train and track the share of a host that is not the leader, in the leader's run.
+
+    Args:
+        settings: The same as on the leader.
+        progress: Receives each combination of this host once it is tracked.
+        worker: The process that fits.
+        cluster: The hosts that share the combinations.
+
+    Raises:
+        StackError: As `train` raises it. A HostError says that the leader stopped, or that it
+            didn't start in time.
+    """
+    if cluster.is_leader:
+        raise ValueError(f"{cluster.current_host} is the leader")
+    plan = TrainingPlan.from_settings(settings, cluster)
+    evaluated = worker.fit(plan.share, plan.prepared, settings.data.seed)
+    tracker = plan.open_tracker()
+    names = combination_names(plan.share)
+    with tracker.join(plan.data_split, names) as training:
+        entries = tracked_entries(training.tracked, plan.share)
+        leaderboard = Leaderboard(settings.training.metric, entries)
+        before = len(entries)
+        progress.started(len(names), before, *plan.rows)
+        if before:
+            remaining = plan.remaining(training.tracked)
+            evaluated = worker.fit(remaining, plan.prepared, settings.data.seed)
+        for pipeline in plan.pipelines(evaluated):
+            tracker.hosts.check_leader()
+            if pipeline:
+                run_id = tracker.log_combination(pipeline, training.run_id)
+                leaderboard.add(new_entry(pipeline, run_id))
+                progress.tracked(leaderboard.entries[-1], leaderboard.best)
+    return ShareResult(training.run_id, len(names), before)
 
 
 @dataclass
 class _TrainingRun:
     """One call of `train`, from the moment at which the previous training is known."""
 
-    metric: MetricName
+    plan: TrainingPlan
     tracker: "Tracker"
-    data_split: Split
-    test: Dataset | None
     progress: Progress
-    entries: list[LeaderboardEntry]
+    leaderboard: Leaderboard
+    already_tracked: int
 
     def __post_init__(self) -> None:
-        self.already_tracked = len(self.entries)
+        self._collected_at = time.monotonic()
 
     def track(
-        self, pipelines: Iterator[EvaluatedPipeline], previous: "PreviousTraining | None"
+        self, pipelines: Iterator[EvaluatedPipeline | None], previous: "PreviousTraining | None"
     ) -> TrainingResult:
         """Track the pipelines, rank all combinations, and score the winner on the test rows."""
         best: EvaluatedPipeline | None = None
-        with self.tracker.parent_run(self.data_split, self.test, previous) as parent_id:
+        board, test = self.leaderboard, self.plan.test
+        with self.tracker.parent_run(self.plan.data_split, test, previous) as parent_id:
             for evaluated in pipelines:
-                entry = _entry(evaluated, self.tracker.log_combination(evaluated, parent_id))
-                self.entries.append(entry)
-                if self.ranked()[0] is entry:
-                    best = evaluated
-                self.progress.tracked(entry, self.ranked()[0])
-            winner = self.ranked()[0]
+                if evaluated:
+                    entry = new_entry(evaluated, self.tracker.log_combination(evaluated, parent_id))
+                    board.add(entry)
+                    if board.best is entry:
+                        best = evaluated
+                    self.progress.tracked(entry, board.best)
+                self._collect_from_peers(parent_id, self.plan.cluster.timeouts.heartbeat)
+            self._wait_for_peers(parent_id)
+            winner = board.best
             test_metrics = None
-            if self.test:
-                pipeline = best.pipeline if best else self.tracker.load_pipeline(winner.run_id)
-                test_metrics = eval_metrics(self.test.y, pipeline.predict(self.test.X))
-            leaderboard = self.leaderboard()
-            self.tracker.log_result(parent_id, leaderboard, winner.run_id, test_metrics or {})
+            if test:
+                if best and best.name == winner.name:
+                    pipeline = best.pipeline
+                else:  # a previous training or a peer has fitted it
+                    pipeline = self.tracker.load_pipeline(winner.run_id)
+                test_metrics = eval_metrics(test.y, pipeline.predict(test.X))
+            self.tracker.log_result(parent_id, board.to_frame(), winner.run_id, test_metrics or {})
         return self.result(parent_id, test_metrics)
 
-    def ranked(self) -> Sequence[LeaderboardEntry]:
-        """Sort by the metric, best first; ties by name, so that the order is deterministic."""
-        return sorted(
-            self.entries, key=lambda entry: (loss(entry.metrics, self.metric), entry.name)
-        )
+    def _wait_for_peers(self, parent_id: str) -> None:
+        """Wait until the peers have tracked their shares.
 
-    def leaderboard(self) -> pd.DataFrame:
-        """Return the leaderboard as the table that is logged to MLflow."""
-        rows = [
-            {
-                "rank": rank,
-                "combination": entry.name,
-                **entry.metrics,
-                "fit_seconds": entry.fit_seconds,
-                "run_id": entry.run_id,
-            }
-            for rank, entry in enumerate(self.ranked(), start=1)
-        ]
-        return pd.DataFrame(rows)
+        Raises:
+            HostError: One of them failed, stopped, or didn't start in time.
+        """
+        hosts, timeouts = self.tracker.hosts, self.plan.cluster.timeouts
+        while not ((problem := hosts.problem) or hosts.peers_done):
+            self._collect_from_peers(parent_id, timeouts.heartbeat)
+            time.sleep(min(timeouts.heartbeat, MAX_WAIT_SECONDS))
+        self._collect_from_peers(parent_id)
+        total = len(combination_names(self.plan.grids))
+        tracked = f"{len(self.leaderboard.entries)} of {total} combinations are tracked"
+        if problem:
+            advice = f"start the training again: {tracked} and will not be trained again"
+            raise HostError(f"{problem}; {advice}")
+        if len(self.leaderboard.entries) < total:
+            raise TrackingError(f"all hosts are done, but only {tracked}; start the training again")
+
+    def _collect_from_peers(self, parent_id: str, interval: float = 0.0) -> None:
+        """Add what the peers have tracked, at most once in an interval of seconds."""
+        now = time.monotonic()
+        if not self.plan.cluster.peers or now - self._collected_at < interval:
+            return
+        self._collected_at = now
+        known = {entry.name for entry in self.leaderboard.entries}
+        for entry in tracked_entries(self.tracker.tracked(parent_id), self.plan.grids):
+            if entry.name not in known:
+                self.leaderboard.add(entry)
+                self.progress.tracked(entry, self.leaderboard.best)
 
     def result(self, parent_id: str, test_metrics: Metrics | None) -> TrainingResult:
         """Return the result, with all combinations ranked."""
@@ -127,32 +184,8 @@ class _TrainingRun:
             tracking_uri=mask_password(self.tracker.uri),
             experiment=self.tracker.experiment,
             parent_run_id=parent_id,
-            metric=self.metric,
-            leaderboard=self.ranked(),
+            metric=self.leaderboard.metric,
+            leaderboard=self.leaderboard.ranked(),
             test_metrics=test_metrics,
             already_tracked=self.already_tracked,
         )
-
-
-def _entry(evaluated: EvaluatedPipeline, run_id: str) -> LeaderboardEntry:
-    return LeaderboardEntry(
-        run_id=run_id,
-        name=evaluated.name,
-        family=evaluated.family,
-        params=evaluated.params,
-        metrics=evaluated.metrics,
-        fit_seconds=evaluated.fit_seconds,
-    )
-
-
-def _tracked_entries(
-    previous: "PreviousTraining | None", grids: Sequence[FamilyGrid]
-) -> list[LeaderboardEntry]:
-    """Return the combinations of these grids that a previous training has tracked."""
-    tracked = previous.tracked if previous else {}
-    return [
-        LeaderboardEntry(run.run_id, name, grid.name, params, run.metrics, run.fit_seconds)
-        for grid in grids
-        for params in grid.combinations
-        if (run := tracked.get(name := grid.combination_name(params)))
-    ]

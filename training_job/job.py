@@ -8,11 +8,13 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from contract.errors import TrackingError
+from contract.errors import SettingsError, TrackingError
 from contract.release import MANIFEST_FILE, Release
 from contract.training_job import RESULT_FILE, JobVariable
+from training.cluster import SINGLE_HOST, Cluster
 from training.progress_lines import LogProgress
 from training.result import TrainingResult
 from training.search.worker import Worker
@@ -35,12 +37,17 @@ def run_job(folders: Folders) -> None:
     force = read_force(hyperparameters)
     settings = load_job_settings(folders, hyperparameters)
     read_password(os.environ)
+    cluster = read_cluster(folders, os.environ)
+    progress = LogProgress()
     # The worker loads its libraries while this process loads its own.
     with Worker() as worker:
-        from training.train import train  # noqa: PLC0415
+        from training.train import train, train_share  # noqa: PLC0415
 
-        progress = LogProgress()
-        result = train(settings, progress, worker, force)
+        if not cluster.is_leader:
+            share = train_share(settings, progress, worker, cluster)
+            logger.info("%s tracked its %d combinations", cluster.current_host, share.combinations)
+            return
+        result = train(settings, progress, worker, force, cluster)
     progress.finished(result)
     from training.release import release  # noqa: PLC0415 - slow to load
 
@@ -48,6 +55,22 @@ def run_job(folders: Folders) -> None:
     _write_release(released, folders.model)
     _write_result(result, released, folders.output_data)
     logger.info("Released %s (sha256 %s)", released.name, released.digest[:12])
+
+
+def read_cluster(folders: Folders, environment: Mapping[str, str]) -> Cluster:
+    """Return the hosts of the job; this machine alone if it isn't one of SageMaker's.
+
+    Raises:
+        SettingsError: resourceconfig.json names no hosts.
+    """
+    resources = folders.read_config("resourceconfig")
+    job = environment.get(JobVariable.TRAINING_ID) or environment.get("TRAINING_JOB_NAME", "")
+    if not resources:
+        return replace(SINGLE_HOST, job=job)
+    try:
+        return Cluster(job, tuple(resources["hosts"]), resources["current_host"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(f"resourceconfig.json: {error}") from None
 
 
 def read_password(environment: Mapping[str, str]) -> None:

@@ -147,15 +147,18 @@ class TrainingJobs:
         )
         return JobState.from_api(response)
 
-    def create(self, request: Mapping[str, Any]) -> JobState:
+    def create(self, arguments: Mapping[str, Any]) -> JobState:
         """Create a job; one of the same name that exists already is returned.
+
+        Args:
+            arguments: Those of sagemaker.core's `TrainingJob.create`.
 
         Raises:
             InfraError: SageMaker refuses the request, such as for a quota.
         """
-        name = request["TrainingJobName"]
+        name = arguments["training_job_name"]
         try:
-            self._call(name, lambda: _create(request, self._account))
+            self._call(name, lambda: _create(arguments, self._account))
         except _JobExistsError:
             logger.info("Job %s exists already: another command has started it", name)
         return self.describe(name)
@@ -191,18 +194,14 @@ class _JobExistsError(Exception):
     """A job of this name exists."""
 
 
-def _create(request: Mapping[str, Any], account: AwsAccount) -> None:
-    # Takes seconds to load, and is needed for this call only.
-    from sagemaker.core.resources import TrainingJob  # noqa: PLC0415
+def _create(arguments: Mapping[str, Any], account: AwsAccount) -> None:
+    # It logs each file of defaults that it doesn't find.
+    logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
+    from sagemaker.core.resources import TrainingJob  # noqa: PLC0415 - takes seconds to load
 
-    arguments = {_snake_case(name): value for name, value in request.items()}
     try:
         TrainingJob.create(**arguments, session=account.session, region=account.stage.region)
     except ClientError as error:
         if error.response["Error"]["Code"] == "ResourceInUse":
             raise _JobExistsError from None
         raise
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

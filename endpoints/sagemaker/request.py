@@ -74,10 +74,10 @@ class JobRequest:
         }
         return json.dumps(sections, indent=2)
 
-    def to_api(
+    def to_arguments(
         self, job: str, training_id: str, force: bool, spent_seconds: int = 0
     ) -> dict[str, Any]:
-        """Return the parameters of CreateTrainingJob.
+        """Return the arguments of sagemaker.core's `TrainingJob.create`.
 
         https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 
@@ -87,49 +87,58 @@ class JobRequest:
             force: Whether to train combinations that are tracked already.
             spent_seconds: What a job that is repeated has used of the time limit.
         """
-        settings_folder = self.settings_uri(job).removesuffix(SETTINGS_FILE)
-        channels = {Channel.CONFIG: settings_folder}
-        channels |= {table.channel: table.uri for table in self.tables}
+        # Takes seconds to load, and is needed to create a job only.
+        from sagemaker.core import shapes  # noqa: PLC0415
+
         training, outputs = self.settings.training, self.outputs
         key = outputs[StackOutput.DATA_KEY]
-        resources = {
-            "InstanceType": self.stage.training_instance_type,
-            "InstanceCount": training.instances,
-            "VolumeSizeInGB": training.volume_gb,
-        }
-        if not self.stage.training_has_local_storage:
-            resources["VolumeKmsKeyId"] = key
         seconds = max(round(training.max_hours * 3600) - spent_seconds, LEAST_SECONDS)
-        limits = {"MaxRuntimeInSeconds": seconds}
-        if training.spot:
-            limits["MaxWaitTimeInSeconds"] = round(training.max_wait_hours * 3600)
+        wait_seconds = round(training.max_wait_hours * 3600)
+        channels = {Channel.CONFIG: self.settings_uri(job).removesuffix(SETTINGS_FILE)}
+        channels |= {table.channel: table.uri for table in self.tables}
         return {
-            "TrainingJobName": job,
-            "RoleArn": outputs[StackOutput.TRAINING_ROLE],
-            "AlgorithmSpecification": {
-                "TrainingImage": self.train_image,
-                "TrainingInputMode": "File",
-                "MetricDefinitions": [
-                    {"Name": name, "Regex": regex} for name, regex in METRIC_DEFINITIONS.items()
+            "training_job_name": job,
+            "role_arn": outputs[StackOutput.TRAINING_ROLE],
+            "algorithm_specification": shapes.AlgorithmSpecification(
+                training_image=self.train_image,
+                training_input_mode="File",
+                metric_definitions=[
+                    shapes.MetricDefinition(name=name, regex=regex)
+                    for name, regex in METRIC_DEFINITIONS.items()
                 ],
-            },
-            "HyperParameters": {FORCE: json.dumps(force)},
-            "Environment": self._environment(training_id),
-            "InputDataConfig": [_channel(name, uri) for name, uri in channels.items()],
-            "OutputDataConfig": {
-                "S3OutputPath": f"{self._bucket}{BucketPrefix.JOBS}",
-                "KmsKeyId": key,
-            },
-            "ResourceConfig": resources,
-            "StoppingCondition": limits,
-            "EnableManagedSpotTraining": training.spot,
-            "VpcConfig": {
-                "Subnets": outputs[StackOutput.PRIVATE_SUBNETS].split(","),
-                "SecurityGroupIds": [outputs[StackOutput.TRAINING_SECURITY_GROUP]],
-            },
+            ),
+            "hyper_parameters": {FORCE: json.dumps(force)},
+            "environment": self._environment(training_id),
+            "input_data_config": [
+                shapes.Channel(
+                    channel_name=name,
+                    data_source=shapes.DataSource(
+                        s3_data_source=shapes.S3DataSource(s3_data_type="S3Prefix", s3_uri=uri)
+                    ),
+                )
+                for name, uri in channels.items()
+            ],
+            "output_data_config": shapes.OutputDataConfig(
+                s3_output_path=f"{self._bucket}{BucketPrefix.JOBS}", kms_key_id=key
+            ),
+            "resource_config": shapes.ResourceConfig(
+                instance_type=self.stage.training_instance_type,
+                instance_count=training.instances,
+                volume_size_in_gb=training.volume_gb,
+                **({} if self.stage.training_has_local_storage else {"volume_kms_key_id": key}),
+            ),
+            "stopping_condition": shapes.StoppingCondition(
+                max_runtime_in_seconds=seconds,
+                **({"max_wait_time_in_seconds": wait_seconds} if training.spot else {}),
+            ),
+            "enable_managed_spot_training": training.spot,
+            "vpc_config": shapes.VpcConfig(
+                subnets=outputs[StackOutput.PRIVATE_SUBNETS].split(","),
+                security_group_ids=[outputs[StackOutput.TRAINING_SECURITY_GROUP]],
+            ),
             # SageMaker's own profiler, which would write to S3 and needs more permissions.
-            "ProfilerConfig": {"DisableProfiler": True},
-            "Tags": [{"Key": name, "Value": value} for name, value in self._tags().items()],
+            "profiler_config": shapes.ProfilerConfig(disable_profiler=True),
+            "tags": [{"key": name, "value": value} for name, value in self._tags().items()],
         }
 
     @property
@@ -153,12 +162,3 @@ class JobRequest:
         stage = self.stage
         tags = {"project": stage.project, "stage": stage.name, "stack": stage.prefix}
         return tags | {"commit": self.commit or "unknown", "training": self.key}
-
-
-def _channel(name: Channel, uri: str) -> dict[str, Any]:
-    source = {
-        "S3DataType": "S3Prefix",
-        "S3Uri": uri,
-        "S3DataDistributionType": "FullyReplicated",
-    }
-    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}

@@ -92,6 +92,8 @@ class SageMakerTarget(Target):
         """Run a training job to its end, and return its result; see `Target`."""
         request = self._prepare()
         state = self._find_or_start(request, force)
+        if not state.is_running:
+            return self._read_result(state)
         state = self._follow(state, progress)
         if state.may_be_repeated:
             logger.info("Job %s failed: %s; starting it again", state.name, state.reason)
@@ -195,17 +197,17 @@ class SageMakerTarget(Target):
         """
         number = int(previous.name.removeprefix(request.job_prefix)) + 1 if previous else 1
         name = f"{request.job_prefix}{number}"
-        # A forced training that failed goes on with what it has tracked itself.
-        resumed = previous and force and previous.forced and previous.status != "Completed"
+        # A training that did not complete goes on with what it has tracked itself.
+        incomplete = previous and previous.status != "Completed"
+        resumed = previous and incomplete and (previous.forced or not force)
         training_id = previous.training_id if previous and resumed else name
         self._announce(name, request)
         protect_image(self._account, Image.TRAIN, request.train_image.partition("@")[2])
         for table in request.tables:
             upload_table(table, self._account)
         self._put_settings(name, request)
-        state = TrainingJobs(self._account).create(
-            request.to_api(name, training_id, force, spent_seconds)
-        )
+        arguments = request.to_arguments(name, training_id, force, spent_seconds)
+        state = TrainingJobs(self._account).create(arguments)
         self._running_job = name
         return state
 

@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +14,11 @@ import pytest
 
 from contract.paths import PROJECT_ROOT
 from endpoints.ports import find_free_port
-from scripts.local.mlflow_server import is_server_healthy
+from tests.durability.server import Server
 from tests.durability.trainings import (
     GRIDS,
     TOTAL,
     Leaderboard,
-    children_of,
     leaderboard_of,
     read_until,
     resume,
@@ -115,29 +113,6 @@ def test_full_disk_is_reported_in_one_line_and_the_training_resumes(
 @pytest.fixture
 def port() -> int:
     return find_free_port()
-
-
-class Server:
-    """A tracking server that can be killed and started again."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self._folder, self._port = folder, port
-        self.uri = f"http://127.0.0.1:{port}"
-
-    def start(self) -> None:
-        self._process = start("scripts.ui", "--port", str(self._port), folder=self._folder)
-        threading.Thread(target=self._process.communicate, daemon=True).start()
-        deadline = time.monotonic() + 60
-        while not is_server_healthy(self.uri):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-
-    def kill(self) -> None:
-        pids = [self._process.pid]
-        for pid in pids:
-            pids += children_of(pid)
-        for pid in reversed(pids):
-            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -52,8 +52,12 @@ def client_of(folder: Path) -> MlflowClient:
 
 def runs_of(folder: Path) -> tuple[list[Run], list[Run]]:
     """Return parent runs and child runs, the latest first."""
-    client = client_of(folder)
-    experiment = client.get_experiment_by_name("house-prices")
+    return runs_in(client_of(folder), "house-prices")
+
+
+def runs_in(client: MlflowClient, name: str) -> tuple[list[Run], list[Run]]:
+    """Return parent runs and child runs of an experiment, the latest first."""
+    experiment = client.get_experiment_by_name(name)
     found = client.search_runs([experiment.experiment_id], max_results=1000) if experiment else []
     parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     return parents, [run for run in found if "mlflow.parentRunId" in run.data.tags]

@@ -115,7 +115,7 @@ def is_healthy(address: str) -> bool:
 
 
 def _wait_until_healthy(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not is_healthy(address):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()

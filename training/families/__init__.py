@@ -3,9 +3,9 @@
 import importlib
 
 from contract.errors import FamilyError
-from training.families.base import Family, Fit, Regressor
+from training.families.base import Family, Fit, Regressor, WorkUnit
 
-__all__ = ["FAMILIES", "Family", "Fit", "Regressor", "load_family"]
+__all__ = ["FAMILIES", "Family", "Fit", "Regressor", "WorkUnit", "load_family"]
 
 FAMILIES = {
     "ridge": "training.families.ridge:RidgeFamily",

@@ -41,6 +41,18 @@ class Fit:
     """Duration, including an equal share of the work that combinations share."""
 
 
+@dataclass(frozen=True)
+class WorkUnit:
+    """Combinations that share work, and are therefore fitted on one host."""
+
+    combinations: Sequence[Params]
+    cost: float
+    """Roughly the seconds that one core takes to fit them on the Ames table (1172 x 317).
+
+    Hosts are balanced by it, so only the ratios between units of all families matter.
+    """
+
+
 def error_summary(error: Exception) -> str:
     """Return a library's error in one line, without the position in the library's source."""
     text = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", str(error).strip())
@@ -91,6 +103,17 @@ class Family(ABC):
             start = time.perf_counter()
             model = self.model(params, seed).fit(X, y)
             yield Fit(params, model, time.perf_counter() - start)
+
+    def work_units(self, combinations: Sequence[Params]) -> Sequence[WorkUnit]:
+        """Group the combinations that share work; several hosts divide the units among them.
+
+        A family that overrides `fit_grid` overrides this as well, or hosts repeat the shared work.
+        The units must depend on the combinations only: every host computes them for itself.
+
+        Args:
+            combinations: The combinations to fit, without duplicates; each belongs to one unit.
+        """
+        return [WorkUnit([params], cost=1.0) for params in combinations]
 
     def to_onnx(self, model: Regressor, columns: int) -> "ModelProto":
         """Export a fitted model to ONNX, the format in which it is released.

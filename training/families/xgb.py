@@ -11,7 +11,7 @@ import numpy as np
 from xgboost import Booster, QuantileDMatrix, XGBRegressor, train
 
 from training.data.features import Matrix, Vector
-from training.families.base import Family, Fit, Regressor
+from training.families.base import Family, Fit, Regressor, WorkUnit
 from training.params import Params, xgb_param_grid
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ TREE_PARAMS = {
     "subsample",
 }
 """Parameters of the trees. Others may change how the rows are quantized, which is shared."""
+
+ROUND_SECONDS = 0.0006
+"""Of the estimate of a booster's cost: per round at depth 0; two more levels double it."""
+MAX_LEVELS = 12
+"""The depth up to which the estimate grows: in a deeper tree few nodes have rows left to split."""
 
 
 class XGBoostFamily(Family):
@@ -66,6 +71,10 @@ class XGBoostFamily(Family):
             jobs = [executor.submit(_fit_group, group, rows, seed) for group in groups]
             for job in as_completed(jobs):
                 yield from job.result()
+
+    def work_units(self, combinations: Sequence[Params]) -> Sequence[WorkUnit]:
+        """Return one unit per booster."""
+        return [WorkUnit(group, _estimate_cost(group)) for group in _by_rounds(combinations)]
 
     def to_onnx(self, model: Regressor, columns: int) -> "ModelProto":
         """Export a fitted XGBRegressor to ONNX."""
@@ -149,6 +158,10 @@ def _n_rounds(params: Params) -> int:
 
 
 def _estimate_cost(group: Sequence[Params]) -> float:
-    """Return a number that grows with the duration of a group's fit."""
+    """Return roughly the seconds that one core takes for a group on the Ames table.
+
+    Measured for 500 rounds: 0.8 s at a depth of 3, 1.35 s at 5 and 3.2 s at 7.
+    """
     depth = group[-1].get("max_depth")
-    return (_n_rounds(group[-1]) or 100) * (depth if isinstance(depth, int) else 6)
+    levels = min(depth or MAX_LEVELS, MAX_LEVELS) if isinstance(depth, int) else 6  # 0: no limit
+    return float((_n_rounds(group[-1]) or 100) * 2 ** (levels / 2) * ROUND_SECONDS)

@@ -14,8 +14,10 @@ from training.search.grid import FamilyGrid
 CODE = (
     "training/data",
     "training/families",
+    "training/leaderboard.py",
     "training/metrics.py",
     "training/params.py",
+    "training/plan.py",
     "training/runs/model_writer.py",
     "training/runs/skops_file.py",
     "training/search/grid.py",

@@ -20,6 +20,7 @@ from contract.errors import TrackingError
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings
 from training.runs.call_thread import CallThread
+from training.runs.tags import HOST_TAG
 
 T = TypeVar("T")
 MLFLOW_ERRORS = (MlflowException, SQLAlchemyError, OSError, ImportError)
@@ -36,8 +37,13 @@ class TrackingClient:
     leave this class. All calls run in a thread of their own (`CallThread`).
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, host: str = "") -> None:
         """Connect to the store, and create the experiment if it doesn't exist.
+
+        Args:
+            settings: The tracking store and the experiment's name.
+            host: This host's name, if several hosts write to a training's runs. Its child runs
+                have it as a tag, and runs of other hosts are not terminated after a failure.
 
         Raises:
             TrackingError: No store responds at the URI within seconds, or it refuses.
@@ -45,7 +51,9 @@ class TrackingClient:
         self.uri = settings.tracking_uri
         self._settings = settings
         self._calls = CallThread()
+        self._host = host
         self._active_run_id = ""
+        self._owns_active_run = False
         with self.errors():
             _create_parent_folder(self.uri)
             uri = _with_sqlite_timeout(self.uri)
@@ -55,6 +63,11 @@ class TrackingClient:
                 self.client.search_experiments(max_results=1)
             self.experiment = self._get_or_create_experiment(settings.tracking.run_id)
             self._tags = resolve_tags() | _git_commit_tag()
+
+    @property
+    def unqueued(self) -> MlflowClient:
+        """The client for other threads than the main one, whose calls wait for no other call."""
+        return self.client.wrapped
 
     def call(self, function: Callable[[], T]) -> T:
         """Run a function that uses the store in the thread of the store's calls."""
@@ -81,7 +94,7 @@ class TrackingClient:
             started_at: In seconds since 1970; now by default.
         """
         milliseconds = None if started_at is None else int(started_at * 1000)
-        everything = {**self._tags, **tags}
+        everything = {**self._tags, **tags, **({HOST_TAG: self._host} if self._host else {})}
         experiment_id = self.experiment.experiment_id
         with self.errors():
             run = self.client.create_run(experiment_id, milliseconds, everything, name)
@@ -95,7 +108,7 @@ class TrackingClient:
             # In one call: an interrupt can't separate the run from the record of it.
             client, experiment_id = self.client.wrapped, self.experiment.experiment_id
             run_id = str(client.create_run(experiment_id, None, everything, name).info.run_id)
-            self._active_run_id = run_id
+            self._active_run_id, self._owns_active_run = run_id, True
             return run_id
 
         with self.errors():
@@ -106,10 +119,14 @@ class TrackingClient:
 
         def resume() -> None:
             self.client.wrapped.update_run(run_id, "RUNNING")
-            self._active_run_id = run_id
+            self._active_run_id, self._owns_active_run = run_id, True
 
         with self.errors():
             self.call(resume)
+
+    def join_run(self, run_id: str) -> None:
+        """Make a run of another host the active one: only this host's children are terminated."""
+        self._active_run_id, self._owns_active_run = run_id, False
 
     def finish_active_run(self) -> None:
         """Set the active run FINISHED."""
@@ -118,9 +135,9 @@ class TrackingClient:
 
     @contextmanager
     def terminate_on_failure(self) -> Iterator[None]:
-        """On an exception, set the active run and its running children FAILED.
+        """On an exception, set the active run and this host's running children of it FAILED.
 
-        After an interrupt they are KILLED.
+        After an interrupt they are KILLED. A run of another host stays as it is.
         """
         try:
             yield
@@ -130,13 +147,22 @@ class TrackingClient:
             with suppress(*MLFLOW_ERRORS), short_timeouts():
                 self._calls.recover()
                 if self._active_run_id:
-                    self.terminate_children(self._active_run_id, status)
-                    self._terminate_active_run(status)
+                    self.terminate_children(self._active_run_id, status, self._host)
+                    if self._owns_active_run:
+                        self._terminate_active_run(status)
             raise
 
-    def terminate_children(self, run_id: str, status: str) -> None:
-        """Set the running children of a run to a status, and their models FAILED."""
+    def terminate_children(self, run_id: str, status: str, host: str = "") -> None:
+        """Set the running children of a run to a status, and their models FAILED.
+
+        Args:
+            run_id: The parent run.
+            status: The status, `KILLED` or `FAILED`.
+            host: The host whose children are meant; empty for those of all hosts.
+        """
         for run in self.child_runs(run_id, "RUNNING"):
+            if host and run.data.tags.get(HOST_TAG) != host:
+                continue
             for model in self.client.search_logged_models(
                 [self.experiment.experiment_id], f"source_run_id = '{run.info.run_id}'"
             ):

@@ -3,6 +3,17 @@
 FINGERPRINT_TAG = "training.fingerprint"
 HEARTBEAT_TAG = "training.heartbeat"
 """Of a parent run: the machine that trains in it, and its latest heartbeat (seconds since 1970)."""
+JOB_TAG = "training.job"
+"""Of a parent run: the name of the job that trains in it; empty if there is none."""
+ATTEMPT_TAG = "training.attempt"
+"""Of a parent run: a random name for the latest process that started or resumed it.
+
+A job that is started again has the same name, and another attempt.
+"""
+HOST_STATUS_TAG = "training.host."
+"""Of a parent run, followed by the name of a host: its state, attempt and heartbeat."""
+HOST_TAG = "training.host"
+"""Of a child run: the host that fitted and tracked it, if the job has several."""
 WINNER_RUN_ID_TAG = "training.winner_run_id"
 """Of a parent run: the run of its best combination."""
 WINNER_TAG = "training.winner"

@@ -3,12 +3,10 @@
 An interrupted training is found by its fingerprint, and resumed in the same parent run.
 """
 
-import hashlib
 import json
 import shutil
 import time
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,27 +14,28 @@ from pathlib import Path
 import mlflow.artifacts
 import mlflow.sklearn
 import pandas as pd
-from mlflow.data.dataset_source_registry import resolve_dataset_source
-from mlflow.data.pandas_dataset import PandasDataset
-from mlflow.entities import Dataset as DatasetEntity
-from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Run
-from mlflow.types import Schema
+from mlflow.entities import LoggedModelOutput, Run
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID
 from sklearn.pipeline import Pipeline
 
-from contract.errors import TrackingError
+from contract.errors import HostError, TrackingError
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings
+from training.cluster import SINGLE_HOST, Cluster
 from training.data.dataset import Dataset, Split
 from training.metrics import METRICS, Metrics
+from training.runs.dataset_inputs import dataset_inputs
+from training.runs.host_session import HostSession, new_attempt
 from training.runs.mlflow_client import MLFLOW_ERRORS, TrackingClient, short_timeouts
-from training.runs.model_writer import ModelWriter, infer_schema
+from training.runs.model_writer import ModelWriter
 from training.runs.run_lock import RunLock, heartbeat
 from training.runs.scratch import scratch_folder
 from training.runs.tags import (
+    ATTEMPT_TAG,
     DATA_DIGEST_TAG,
     FINGERPRINT_TAG,
     HEARTBEAT_TAG,
+    JOB_TAG,
     TEST_DIGEST_TAG,
     WINNER_RUN_ID_TAG,
     WINNER_TAG,
@@ -84,19 +83,24 @@ class PreviousTraining:
 class Tracker:
     """The runs of one training."""
 
-    def __init__(self, settings: Settings, fingerprint: str) -> None:
+    def __init__(
+        self, settings: Settings, fingerprint: str, cluster: Cluster = SINGLE_HOST
+    ) -> None:
         """Connect to the tracking store.
 
         Args:
             settings: The training's settings.
             fingerprint: Identifies trainings with the same results.
+            cluster: The hosts that share the training.
 
         Raises:
             TrackingError: No store responds at the URI within seconds, or it refuses.
         """
-        self._client = TrackingClient(settings)
+        self._client = TrackingClient(settings, cluster.current_host if cluster.peers else "")
+        self.hosts = HostSession(self._client, cluster)
         self._settings = settings
         self._fingerprint = fingerprint
+        self._cluster = cluster
         self._locks = settings.root / ".local" / "running"
 
     @property
@@ -109,19 +113,26 @@ class Tracker:
         """The experiment's name."""
         return str(self._client.experiment.name)
 
-    def find(self, total: int) -> PreviousTraining | None:
+    def find(self, total: int, force: bool = False) -> PreviousTraining | None:
         """Return a previous training with this fingerprint and number of combinations.
 
         A finished and complete one is preferred; else the latest one that no process is training
         in. If `tracking.run_id` names the run to train in, only that one is considered.
+
+        Args:
+            total: The number of combinations.
+            force: Whether only an earlier attempt of the same job is considered.
         """
+        if force and not self._cluster.job:
+            return None
         with self._client.errors():
             if own := self._settings.tracking.run_id:
                 runs = [self._client.client.get_run(own)]
             else:
-                query = f"tags.`{FINGERPRINT_TAG}` = '{self._fingerprint}'"
-                runs = list(self._client.search_runs(query))
+                runs = list(self._client.search_runs(self._query))
             same = [r for r in runs if r.data.tags.get(FINGERPRINT_TAG) == self._fingerprint]
+            if force:
+                same = [run for run in same if self._is_of_this_job(run)]
             finished = [self._load_training(r) for r in same if r.info.status == "FINISHED"]
             for training in finished:
                 if len(training.tracked) == total:
@@ -145,20 +156,71 @@ class Tracker:
             previous: The training to resume; None starts a new one.
         """
         # The lock is released last: another process must not resume a run that is terminated here.
-        with ExitStack() as locked, self._client.terminate_on_failure():
-            run_id, lock = self._start(previous)
+        with ExitStack() as locked, self.hosts, self._client.terminate_on_failure():
+            attempt = new_attempt()
+            run_id, lock = self._start(previous, attempt)
             locked.enter_context(lock)
-            folder = self._settings.root / ".local" / "scratch"
-            with scratch_folder(folder, run_id, self._locks) as scratch:
-                self._scratch = scratch
-                self._inputs = _dataset_inputs(data_split)
-                self._models = ModelWriter(data_split, scratch / "models")
+            with self._prepare(run_id, data_split):
                 with self._client.errors():
                     self._client.terminate_children(run_id, "KILLED")
                     self._client.client.log_inputs(run_id, self._inputs)
                     self._log_artifacts(run_id, data_split, test)
+                self.hosts.start(run_id, attempt)
                 yield run_id
             self._client.finish_active_run()
+
+    @contextmanager
+    def join(self, data_split: Split, combinations: Collection[str]) -> Iterator[PreviousTraining]:
+        """Wait for the leader's parent run, and take part in it as a peer; yield what is tracked.
+
+        On exit this host's share is reported as tracked; after an exception its running children
+        are terminated, and no other run.
+
+        Args:
+            data_split: The training and validation rows.
+            combinations: The names of this host's combinations.
+
+        Raises:
+            HostError: The leader ended, or it didn't start in time; the message names it.
+        """
+
+        def is_complete(run: Run) -> bool:
+            return set(combinations) <= set(self.tracked(run.info.run_id))
+
+        def find() -> Sequence[Run]:
+            query = f"{self._query} and tags.`{JOB_TAG}` = '{self._cluster.job}'"
+            with self._client.errors():
+                return self._client.search_runs(query)
+
+        with ExitStack() as locked, self.hosts, self._client.terminate_on_failure():
+            run = self.hosts.wait_for_leader(find, is_complete)
+            run_id, host = run.info.run_id, self._cluster.current_host
+            with self._client.errors():
+                training = self._load_training(run)
+            if training.finished:
+                yield training
+            else:
+                own = f"{run_id}.{host}"
+                lock = RunLock.acquire(self._locks, own, running=False, tags={})
+                if not lock:
+                    raise HostError(f"another process is {host} of the training in run {run_id}")
+                locked.enter_context(lock)
+                self._client.join_run(run_id)
+                self.hosts.start(run_id, run.data.tags[ATTEMPT_TAG])
+                with self._prepare(own, data_split):
+                    yield training
+                self.hosts.finish()
+
+    def invite_peers(self, training: PreviousTraining) -> None:
+        """Let the peers find a finished training, in which nothing is left to do."""
+        if self._cluster.peers:
+            with self._client.errors():
+                self._client.client.set_tag(training.run_id, JOB_TAG, self._cluster.job)
+
+    def tracked(self, parent_id: str) -> Mapping[str, TrackedRun]:
+        """Return the finished combinations of a training, by name."""
+        with self._client.errors():
+            return self._tracked(parent_id)
 
     def log_combination(self, evaluated: EvaluatedPipeline, parent_id: str) -> str:
         """Log a combination with its model in a child run; return the run's id."""
@@ -198,14 +260,7 @@ class Tracker:
 
     def _load_training(self, run: Run, lock: RunLock | None = None) -> PreviousTraining:
         run_id = run.info.run_id
-        tracked = {
-            child.info.run_name: TrackedRun(
-                child.info.run_id,
-                {str(name): child.data.metrics[name] for name in METRICS},
-                child.data.metrics["fit_seconds"],
-            )
-            for child in self._client.child_runs(run_id, "FINISHED")
-        }
+        tracked = self._tracked(run_id)
         test = {
             str(name): run.data.metrics[f"test_{name}"]
             for name in METRICS
@@ -213,13 +268,48 @@ class Tracker:
         }
         return PreviousTraining(run_id, tracked, run.info.status == "FINISHED", test, lock)
 
+    def _tracked(self, run_id: str) -> Mapping[str, TrackedRun]:
+        return {
+            child.info.run_name: TrackedRun(
+                child.info.run_id,
+                {str(name): child.data.metrics[name] for name in METRICS},
+                child.data.metrics["fit_seconds"],
+            )
+            for child in self._client.child_runs(run_id, "FINISHED")
+        }
+
+    @property
+    def _query(self) -> str:
+        return f"tags.`{FINGERPRINT_TAG}` = '{self._fingerprint}'"
+
+    def _is_of_this_job(self, run: Run) -> bool:
+        return bool(self._cluster.job) and run.data.tags.get(JOB_TAG) == self._cluster.job
+
+    @contextmanager
+    def _prepare(self, name: str, data_split: Split) -> Iterator[None]:
+        """Prepare what the combinations share, in a scratch folder of the name of a held lock."""
+        folder = self._settings.root / ".local" / "scratch"
+        with scratch_folder(folder, name, self._locks) as scratch:
+            self._scratch = scratch
+            self._inputs = dataset_inputs(data_split)
+            self._models = ModelWriter(data_split, scratch / "models")
+            yield
+
     def _acquire_lock(self, run: Run) -> RunLock | None:
-        running = run.info.status == "RUNNING"
+        # SageMaker starts a job again only after its instances are gone: the heartbeat of an
+        # earlier attempt is that of a dead process, however recent it is.
+        running = run.info.status == "RUNNING" and not self._is_of_this_job(run)
         return RunLock.acquire(self._locks, run.info.run_id, running, run.data.tags)
 
-    def _start(self, previous: PreviousTraining | None) -> tuple[str, RunLock]:
+    def _start(self, previous: PreviousTraining | None, attempt: str) -> tuple[str, RunLock]:
         """Return the run to train in, which is RUNNING, and its lock."""
-        tags = {FINGERPRINT_TAG: self._fingerprint, HEARTBEAT_TAG: heartbeat()}
+        tags = {
+            FINGERPRINT_TAG: self._fingerprint,
+            HEARTBEAT_TAG: heartbeat(),
+            ATTEMPT_TAG: attempt,
+        }
+        if previous or self._cluster.job:  # the job before must not take the run over again
+            tags[JOB_TAG] = self._cluster.job
         with self._client.errors():
             run_id = previous.run_id if previous else self._settings.tracking.run_id
             lock = previous.lock if previous else None
@@ -285,36 +375,6 @@ class Tracker:
         self._client.log_batch(
             run_id, tags=digests | ({TEST_DIGEST_TAG: test.digest} if test else {})
         )
-
-
-class _FastPandasDataset(PandasDataset):  # type: ignore[misc]
-    """MLflow's dataset, without its slow look at each value for the schema and the digest."""
-
-    def _compute_digest(self) -> str:
-        hashes = pd.util.hash_pandas_object(self.df, index=False).to_numpy()
-        return hashlib.sha256(hashes.tobytes()).hexdigest()[:8]  # as long as MLflow's own
-
-    @property
-    def schema(self) -> Schema:
-        return infer_schema(self.df)
-
-
-def _dataset_inputs(data_split: Split) -> list[DatasetInput]:
-    with warnings.catch_warnings():  # MLflow warns that a path may be a local artifact's
-        warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-        source = resolve_dataset_source(data_split.source)
-    datasets = {"training": ("train", data_split.train), "validation": ("val", data_split.val)}
-    return [
-        DatasetInput(
-            DatasetEntity(
-                **_FastPandasDataset(
-                    dataset.to_frame(), source, str(dataset.y.name), name
-                ).to_dict()
-            ),
-            [InputTag("mlflow.data.context", context)],
-        )
-        for context, (name, dataset) in datasets.items()
-    ]
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -69,10 +69,11 @@ class Worker:
 
     def fit(
         self, grids: "Sequence[FamilyGrid]", prepared: "PreparedData", seed: int
-    ) -> "Iterator[EvaluatedModel]":
+    ) -> "Iterator[EvaluatedModel | None]":
         """Start to fit every combination; return an iterator over the models, in any order.
 
-        Fits of a previous call are dropped.
+        The iterator returns None after each heartbeat, so that the caller can do something else
+        during a long fit. Fits of a previous call are dropped.
 
         Raises:
             FamilyError: While iterating: a family rejects the value of a hyperparameter.
@@ -87,7 +88,7 @@ class Worker:
         self._sender.start()
         return self._receive()
 
-    def _receive(self) -> "Iterator[EvaluatedModel]":
+    def _receive(self) -> "Iterator[EvaluatedModel | None]":
         while True:
             try:
                 self._wait_for_message()
@@ -98,7 +99,7 @@ class Worker:
                 case None:
                     return
                 case WorkerHeartbeat():
-                    continue
+                    yield None
                 case WorkerFailure():
                     raise message.error
                 case WorkerWarning():

@@ -1,0 +1,69 @@
+"""The hosts of a training job, named as in SageMaker's resourceconfig.json.
+
+Imports no third-party library.
+"""
+
+import re
+from dataclasses import dataclass
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+"""Names of jobs and hosts, which become part of tags and of queries."""
+
+
+@dataclass(frozen=True)
+class HostTimeouts:
+    """How hosts notice that another one is gone; the same on all hosts of a job. In seconds."""
+
+    heartbeat: float = 10
+    """The interval of heartbeats, and of reading those of the others."""
+    silence: float = 120
+    """After how long without a heartbeat a host counts as dead.
+
+    Longer than the minute for which an unreachable MLflow server is retried. Shorter than
+    `training.runs.run_lock.HEARTBEAT_TIMEOUT_SECONDS`: peers stop before another host can resume
+    the run of a dead leader.
+    """
+    start: float = 600
+    """How long hosts wait for each other at the start, while instances load images and tables."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The hosts that share a training; the first one, the leader, owns its parent run."""
+
+    job: str
+    """The name of the SageMaker job, or another name that no other job has; empty for none.
+
+    A job that is started again, as after a spot interruption, keeps its name and resumes its run.
+    """
+    hosts: tuple[str, ...]
+    """`algo-1`, `algo-2`, ... in any order."""
+    current_host: str
+    timeouts: HostTimeouts = HostTimeouts()
+
+    def __post_init__(self) -> None:
+        names = [*self.hosts, *([self.job] if self.job or len(self.hosts) > 1 else [])]
+        for name in names:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"not a name of letters, digits and hyphens: {name!r}")
+        if self.current_host not in self.hosts or len(set(self.hosts)) < len(self.hosts):
+            raise ValueError(f"{self.current_host!r} must be one of different hosts: {self.hosts}")
+
+    @property
+    def leader(self) -> str:
+        """The host that starts the parent run, and ranks the combinations."""
+        return min(self.hosts)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether the current host is the leader."""
+        return self.current_host == self.leader
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """All hosts but the leader."""
+        return tuple(sorted(set(self.hosts) - {self.leader}))
+
+
+SINGLE_HOST = Cluster(job="", hosts=("localhost",), current_host="localhost")
+"""This machine alone, and no job."""
