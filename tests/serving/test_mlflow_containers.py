@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import mlflow
@@ -115,11 +115,11 @@ def _predict(image: str, rows: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype
 
 
 @pytest.fixture
-def base_image(tmp_path: Path) -> Iterator[str]:
+def base_image(tmp_path: Path) -> str:
     (tmp_path / "base").mkdir()
     (tmp_path / "base/Dockerfile").write_text(BASE_DOCKERFILE)
     engine("build", f"--tag={BASE}", str(tmp_path / "base"))
-    yield BASE
+    return BASE
 
 
 def test_mlflow_builds_containers_of_a_run_and_of_a_registered_model(
