@@ -1,9 +1,12 @@
 """The roles in the templates: each has its own permissions and no others."""
 
 import json
+import re
 
 import pytest
 
+from contract.names import Image
+from contract.paths import PROJECT_ROOT
 from tests.infra.conftest import StageTemplates, as_list
 
 
@@ -156,6 +159,26 @@ def test_deploying_describes_the_rollback_alarms_only(templates: StageTemplates)
     names.discard(None)  # CloudFormation names the notification alarms
     assert len(named) == len(names)
     assert all(any(f":alarm:{name}" in resource for resource in named) for name in names)
+
+
+def test_deploying_records_the_images_that_it_pushes(templates: StageTemplates) -> None:
+    """Not MLflow's: a new digest of it would deploy it."""
+    statements = _role_statements(templates, "RolesDeployingRole")
+    prefix = f"parameter/{templates.stage.prefix}"
+
+    write = json.dumps(_statement_with(statements, "ssm:PutParameter")["Resource"])
+    assert [f"{prefix}/{image}-image" in write for image in Image] == [True, True, False]
+    read = json.dumps(_statement_with(statements, "ssm:GetParameter")["Resource"])
+    assert all(f"{prefix}/{image}-image" in read for image in Image)
+
+
+def test_deploying_allows_the_calls_in_the_docs(templates: StageTemplates) -> None:
+    docs = (PROJECT_ROOT / "docs/operations.md").read_text()
+    table = docs.partition("### Calls")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"`([a-z0-9]+:[A-Za-z0-9*]+)`", table))
+
+    assert "ecr:PutImage" in documented
+    assert documented <= _actions(_role_statements(templates, "RolesDeployingRole"))
 
 
 def test_invoking_invokes_the_endpoint_only(templates: StageTemplates) -> None:
