@@ -101,7 +101,7 @@ def _predict(image: str, rows: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype
             time.sleep(0.5)
         done = subprocess.run(
             [ENGINE, "exec", "--interactive", container, "python", "-c", ASK],
-            input=rows.to_csv(index=False),
+            input=rows.to_csv(index=False, na_rep="NA"),  # as in data/test.csv
             capture_output=True,
             text=True,
             check=False,
