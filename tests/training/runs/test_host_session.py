@@ -1,6 +1,7 @@
 """What a host concludes from the tags of the parent run, and what it does to other hosts' runs."""
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from contract.errors import HostError, WorkerError
 from contract.settings.loader import Settings
+from scripts.console import Interrupted
 from tests.helpers import Recorder, train_in_process
 from training.cluster import Cluster, HostTimeouts
 from training.data.dataset import Split, read_training, split
@@ -61,26 +63,37 @@ def _wait(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_failed_peer_terminates_only_its_own_runs_and_the_leader_says_why(hosts: Hosts) -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (WorkerError("the worker process was killed"), "FAILED", "the worker process was killed"),
+        (Interrupted(signal.SIGTERM), "KILLED", "interrupted"),
+        (ValueError("a\nb"), "FAILED", "ValueError: a b"),
+    ],
+    ids=["error", "interrupt", "defect"],
+)
+def test_failed_peer_terminates_only_its_own_runs_and_the_leader_says_why(
+    hosts: Hosts, error: BaseException, status: str, reason: str
+) -> None:
     leader, peer = hosts.tracker("algo-1"), hosts.tracker("algo-2")
     children: list[str] = []
 
     def fail() -> None:
         with peer.join(hosts.data_split, ["b"]) as training:
             children.append(hosts.start_child(peer, training.run_id, "b"))
-            raise WorkerError("the worker process was killed")
+            raise error
 
     with leader.parent_run(hosts.data_split, None, None) as parent_id:
         leader_child = hosts.start_child(leader, parent_id, "a")
-        with pytest.raises(WorkerError):
+        with pytest.raises(type(error)):
             fail()
 
         (peer_child,) = children
-        assert hosts.status(peer_child) == "FAILED"
+        assert hosts.status(peer_child) == status
         assert hosts.status(leader_child) == hosts.status(parent_id) == "RUNNING"
         assert hosts.client.get_run(peer_child).data.tags[HOST_TAG] == "algo-2"
         _wait(lambda: leader.hosts.problem)
-        assert leader.hosts.problem == "algo-2 failed: the worker process was killed"
+        assert leader.hosts.problem == f"algo-2 failed: {reason}"
         assert not leader.hosts.peers_done
 
 
