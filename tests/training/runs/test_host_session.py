@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from contract.errors import HostError, WorkerError
+from contract.process import Interrupted
 from contract.settings.loader import Settings
-from scripts.console import Interrupted
 from tests.helpers import Recorder, train_in_process
 from training.cluster import Cluster, HostTimeouts
 from training.data.dataset import Split, read_training, split
