@@ -165,7 +165,7 @@ def is_healthy(address: str) -> bool:
     """Return the result of the load balancer's health check."""
     try:
         return requests.get(f"{address}/health", timeout=2).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 
