@@ -119,10 +119,6 @@ class TrainingJobs:
             account: The account and stage.
         """
         self._account = account
-        self._advice = (
-            "; a job that runs continues: renew the credentials, and run make train TARGET=aws "
-            f"STAGE={account.stage.name} again"
-        )
 
     def find_latest(self, prefix: str) -> JobState | None:
         """Return the job of a training with the highest number.
@@ -187,7 +183,7 @@ class TrainingJobs:
         return self._call(contains, list_names)
 
     def _call(self, job: str, call: Callable[[], T]) -> T:
-        return call_patiently(self._account, f"training job {job}", call, self._advice)
+        return call_patiently(self._account, f"training job {job}", call)
 
 
 class _JobExistsError(Exception):

@@ -85,7 +85,12 @@ class SageMakerTarget(Target):
 
     @property
     def _account(self) -> AwsAccount:
-        self._connected = self._connected or AwsAccount(self.stage)
+        if not self._connected:
+            self._connected = AwsAccount(self.stage)
+            command = f"make train TARGET=aws STAGE={self.stage.name}"
+            self._connected.how_to_continue = (
+                f"a job that runs continues: renew the credentials, and run {command} again"
+            )
         return self._connected
 
     def train(self, progress: "Progress", force: bool = False) -> TrainingResult:

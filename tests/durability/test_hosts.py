@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,7 +191,6 @@ def test_killed_leader_ends_the_peers_and_the_restarted_job_resumes(
     # As SageMaker does after a spot interruption: the same name, and the peer may start first.
     peer = training.start(2, 2, "job")
     _read_line(peer, "Waiting for algo-1, the leader, to start the training")
-    time.sleep(3)
     leader = training.start(1, 2, "job")
     _finish(peer)
     _finish(leader)

@@ -18,7 +18,6 @@ from endpoints.sagemaker.target import SageMakerTarget
 from tests.durability.server import Server
 from tests.emulator.account import Account
 from tests.helpers import environment_without_make, write_settings, write_tables
-from training.progress_lines import METRIC_DEFINITIONS
 
 GRID = {"grids__ridge": {"alpha": [1, 10, 100], "fit_intercept": [True, False]}}
 TOTAL = 6
@@ -29,8 +28,6 @@ MANIFEST = {
     "layers": [],
 }
 """An image that nothing runs: the jobs are processes of this checkout."""
-
-__all__ = ["METRIC_DEFINITIONS"]
 
 
 @dataclass(frozen=True)
@@ -46,17 +43,9 @@ class EmulatedStage:
     def bucket(self) -> str:
         return self.outputs[StackOutput.ARTIFACT_BUCKET]
 
-    def credentials(self, role: StackOutput = StackOutput.DEPLOYING_ROLE) -> dict[str, str]:
-        """Return the variables of a session with a role."""
-        sts = self.account.client("sts")
-        response = sts.assume_role(RoleArn=self.outputs[role], RoleSessionName="test")
-        keys = response["Credentials"]
-        return {
-            **self.account.environment,
-            "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": keys["SessionToken"],
-        }
+    def credentials(self) -> dict[str, str]:
+        """Return the environment variables of a session with the deploying role."""
+        return self.account.credentials(self.outputs[StackOutput.DEPLOYING_ROLE])
 
     def target(self, folder: Path, **settings: Any) -> SageMakerTarget:
         """Return the target of a training that no other test starts.

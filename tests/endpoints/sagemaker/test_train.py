@@ -12,6 +12,7 @@ from contract.training_job import JobVariable
 from tests.durability.trainings import leaderboard_of
 from tests.endpoints.sagemaker.stage import TOTAL, EmulatedStage
 from tests.helpers import Recorder, train_in_process
+from tests.infra.test_roles import documented_actions
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -166,3 +167,18 @@ def test_prefix_in_s3_is_taken_as_it_is(stage: EmulatedStage, tmp_path: Path) ->
 
     local = train_in_process(target.settings)
     assert leaderboard_of(result.as_json()) == leaderboard_of(local.as_json())
+
+
+def test_every_call_was_made_by_a_role_that_the_docs_list_it_for(stage: EmulatedStage) -> None:
+    roles = {
+        "deploying": stage.outputs[StackOutput.DEPLOYING_ROLE],
+        "training": stage.outputs[StackOutput.TRAINING_ROLE],
+    }
+    for role, arn in roles.items():
+        called = {
+            f"{call['service']}:{call['action']}"
+            for call in stage.account.calls()
+            if call["caller"] == arn and call["service"] != "sts"
+        }
+        assert len(called) > 3, role
+        assert called <= documented_actions(role), role

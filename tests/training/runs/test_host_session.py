@@ -1,8 +1,10 @@
 """What a host concludes from the tags of the parent run, and what it does to other hosts' runs."""
 
+import logging
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from contract.errors import HostError, WorkerError
+from contract.process import Interrupted
 from contract.settings.loader import Settings
 from tests.helpers import Recorder, train_in_process
 from training.cluster import Cluster, HostTimeouts
@@ -60,26 +63,37 @@ def _wait(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_failed_peer_terminates_only_its_own_runs_and_the_leader_says_why(hosts: Hosts) -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (WorkerError("the worker process was killed"), "FAILED", "the worker process was killed"),
+        (Interrupted(signal.SIGTERM), "KILLED", "interrupted"),
+        (ValueError("a\nb"), "FAILED", "ValueError: a b"),
+    ],
+    ids=["error", "interrupt", "defect"],
+)
+def test_failed_peer_terminates_only_its_own_runs_and_the_leader_says_why(
+    hosts: Hosts, error: BaseException, status: str, reason: str
+) -> None:
     leader, peer = hosts.tracker("algo-1"), hosts.tracker("algo-2")
     children: list[str] = []
 
     def fail() -> None:
         with peer.join(hosts.data_split, ["b"]) as training:
             children.append(hosts.start_child(peer, training.run_id, "b"))
-            raise WorkerError("the worker process was killed")
+            raise error
 
     with leader.parent_run(hosts.data_split, None, None) as parent_id:
         leader_child = hosts.start_child(leader, parent_id, "a")
-        with pytest.raises(WorkerError):
+        with pytest.raises(type(error)):
             fail()
 
         (peer_child,) = children
-        assert hosts.status(peer_child) == "FAILED"
+        assert hosts.status(peer_child) == status
         assert hosts.status(leader_child) == hosts.status(parent_id) == "RUNNING"
         assert hosts.client.get_run(peer_child).data.tags[HOST_TAG] == "algo-2"
         _wait(lambda: leader.hosts.problem)
-        assert leader.hosts.problem == "algo-2 failed: the worker process was killed"
+        assert leader.hosts.problem == f"algo-2 failed: {reason}"
         assert not leader.hosts.peers_done
 
 
@@ -148,6 +162,61 @@ def test_run_of_a_dead_earlier_attempt_is_not_joined(hosts: Hosts) -> None:
     reason = "algo-1, the leader, started no training with the same data, code and settings in 1 s"
     with pytest.raises(HostError, match=reason), peer.join(hosts.data_split, ["b"]):
         pytest.fail("joined")
+
+
+class _Waiting(logging.Handler):
+    """Notices that a peer has looked for the leader's run for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.event.set()
+
+
+@pytest.fixture
+def waiting() -> Iterator[threading.Event]:
+    logger, handler = logging.getLogger("training.runs.host_session"), _Waiting()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler.event
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_waiting_peer_notices_that_the_leader_fails(
+    hosts: Hosts, waiting: threading.Event, resumed: bool
+) -> None:
+    leader, peer = hosts.tracker("algo-1"), hosts.tracker("algo-2")
+
+    def fail() -> None:
+        previous = leader.find(1) if resumed else None
+        with leader.parent_run(hosts.data_split, None, previous):
+            raise WorkerError("the worker process was killed")
+
+    def lead() -> None:
+        assert waiting.wait(60)
+        with pytest.raises(WorkerError):
+            fail()
+
+    def follow() -> None:
+        with peer.join(hosts.data_split, ["b"]):  # if it looks just before the leader fails
+            _wait(lambda: peer.hosts.problem)
+            peer.hosts.check_leader()
+
+    if resumed:  # by the second attempt of the job, from a first one that failed as well
+        with pytest.raises(WorkerError):
+            fail()
+        leader = hosts.tracker("algo-1")
+    thread = threading.Thread(target=lead)
+    thread.start()
+
+    reason = "algo-1, the leader, has ended, and run .* is FAILED"
+    with pytest.raises(HostError, match=reason):
+        follow()
+    thread.join(60)
 
 
 def test_peer_without_leader_fails_in_words(settings: Settings) -> None:
