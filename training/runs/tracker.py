@@ -3,7 +3,6 @@
 An interrupted training is found by its fingerprint, and resumed in the same parent run.
 """
 
-import hashlib
 import json
 import shutil
 import time
@@ -31,6 +30,7 @@ from training.cluster import SINGLE_HOST, Cluster
 from training.data.dataset import Dataset, Split
 from training.metrics import METRICS, Metrics
 from training.runs.host_session import HostSession, new_attempt
+from training.runs.logged_tables import hash_rows, write_tables
 from training.runs.mlflow_client import MLFLOW_ERRORS, TrackingClient, short_timeouts
 from training.runs.model_writer import ModelWriter, infer_schema
 from training.runs.run_lock import RunLock, heartbeat
@@ -359,14 +359,10 @@ class Tracker:
         client.finalize_logged_model(model.model_id, "READY")
 
     def _log_artifacts(self, run_id: str, data_split: Split, test: Dataset | None) -> None:
-        """Log the tables, the settings and the code."""
+        """Log the tables or where they are, the settings and the code."""
         folder = self._scratch / "artifacts"
         folder.mkdir()
-        tables = {"train": data_split.train, "val": data_split.val}
-        for name, dataset in (tables | ({"test": test} if test else {})).items():
-            # By a text that stands for nothing else: another one might be a category.
-            missing = next(iter(self._settings.data.missing_values), "")
-            dataset.to_frame().to_csv(folder / f"{name}.csv", index=False, na_rep=missing)
+        write_tables(folder, self._settings, data_split, test)
         # Without the tracking URI: it is no part of the training, and may contain a password.
         settings = self._settings.model_dump_json(indent=2, exclude={"tracking"})
         (folder / "settings.json").write_text(settings)
@@ -384,8 +380,7 @@ class _FastPandasDataset(PandasDataset):  # type: ignore[misc]
     """MLflow's dataset, without its slow look at each value for the schema and the digest."""
 
     def _compute_digest(self) -> str:
-        hashes = pd.util.hash_pandas_object(self.df, index=False).to_numpy()
-        return hashlib.sha256(hashes.tobytes()).hexdigest()[:8]  # as long as MLflow's own
+        return hash_rows(self.df)[:8]  # as long as MLflow's own
 
     @property
     def schema(self) -> Schema:
