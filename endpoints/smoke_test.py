@@ -165,7 +165,7 @@ def _test_rows(
         column.name: pd.Series(dtype=PANDAS_DTYPES[column.type]) for column in manifest.columns
     }
     source = f"{manifest.model} version {manifest.version}"
-    training = Dataset(pd.DataFrame(columns), pd.Series(dtype="float64"), source, "")
+    training = Dataset(pd.DataFrame(columns), pd.Series(dtype="float64"), source, "", 0)
     data = settings.data.model_copy(update={"missing_values": manifest.missing_values})
     test = read_test(settings.model_copy(update={"data": data}), training)
     if test is None:

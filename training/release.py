@@ -86,7 +86,8 @@ def release(
     """Release a tracked model. A model that is already released isn't exported again.
 
     Args:
-        settings: The tracking store, the release store and the name of the registered model.
+        settings: The tracking store, the release store, the name of the registered model, and the
+            tables that were downloaded.
         model: `runs:/<id>/model` or `models:/<name>/<version-or-alias>`; by default the winner of
             the latest training.
         images: The digests of the images that belong to the release, for its manifest.
@@ -112,7 +113,7 @@ def release(
             version = registered
             stored = store.download(str(version.version), folder)
         else:
-            exported = _export(load_tracked_model(tracking, run_id))
+            exported = _export(load_tracked_model(tracking, run_id, settings))
             version = registered or registry.create_version(run_id)
             _write(exported, settings, version, images or {}, folder)
             registry.upload(version, folder)

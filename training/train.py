@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from contract.errors import HostError, TrackingError
 from contract.settings.loader import Settings, mask_password
 from training.cluster import SINGLE_HOST, Cluster
+from training.data.features import limit_working_memory
 from training.leaderboard import Leaderboard, new_entry, tracked_entries
 from training.metrics import Metrics, eval_metrics
 from training.plan import TrainingPlan, combination_names
@@ -140,7 +141,8 @@ class _TrainingRun:
                     pipeline = best.pipeline
                 else:  # a previous training or a peer has fitted it
                     pipeline = self.tracker.load_pipeline(winner.run_id)
-                test_metrics = eval_metrics(test.y, pipeline.predict(test.X))
+                with limit_working_memory():
+                    test_metrics = eval_metrics(test.y, pipeline.predict(test.X))
             self.tracker.log_result(parent_id, board.to_frame(), winner.run_id, test_metrics or {})
         return self.result(parent_id, test_metrics)
 

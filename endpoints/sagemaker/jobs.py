@@ -31,6 +31,8 @@ class JobState:
     """InProgress, Completed, Failed, Stopping or Stopped."""
     step: str
     """SageMaker's secondary status, such as Downloading or Interrupted."""
+    steps: tuple[str, ...]
+    """All secondary statuses so far, the latest last; a short one may be missed between calls."""
     failure: str
     """Why it failed, or ""."""
     created_at: datetime
@@ -93,6 +95,7 @@ class JobState:
             name=job["TrainingJobName"],
             status=job["TrainingJobStatus"],
             step=job["SecondaryStatus"],
+            steps=tuple(step["Status"] for step in job.get("SecondaryStatusTransitions", ())),
             failure=job.get("FailureReason", ""),
             created_at=job["CreationTime"],
             ended_at=job.get("TrainingEndTime"),

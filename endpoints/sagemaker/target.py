@@ -97,7 +97,7 @@ class SageMakerTarget(Target):
         """Run a training job to its end, and return its result; see `Target`."""
         request = self._prepare()
         state = self._find_or_start(request, force)
-        if not state.is_running:
+        if not self._running_job:
             return self._read_result(state)
         state = self._follow(state, progress)
         if state.may_be_repeated:
@@ -242,12 +242,13 @@ class SageMakerTarget(Target):
     def _follow(self, state: JobState, progress: "Progress") -> JobState:
         """Report the progress of a job until it ends; return its last state."""
         jobs, log = TrainingJobs(self._account), JobLog(self._account, state.name)
-        reader, step = ProgressReader(progress), ""
+        reader, reported = ProgressReader(progress), 0
         while True:
             state = jobs.describe(state.name)
-            if state.step != step and state.step in STEPS:
-                logger.info("Job %s: %s", state.name, STEPS[state.step])
-            step = state.step
+            for step in state.steps[reported:]:
+                if step in STEPS:
+                    logger.info("Job %s: %s", state.name, STEPS[step])
+            reported = len(state.steps)
             for line in log.read():
                 if not reader.read(line):
                     logger.info("  %s", line)

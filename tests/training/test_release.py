@@ -38,7 +38,8 @@ OBJECT_TEXT = {"PANDAS_FUTURE_INFER_STRING": "0"}
 def released(ames: Ames) -> tuple[Settings, Release, TrackedModel]:
     settings, _, _ = ames
     done = release(settings)
-    return settings, done, load_tracked_model(TrackingClient(settings), done.manifest.run_id)
+    tracked = load_tracked_model(TrackingClient(settings), done.manifest.run_id, settings)
+    return settings, done, tracked
 
 
 def test_winner_is_released_and_registered(ames: Ames, released: Any) -> None:

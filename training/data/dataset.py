@@ -31,6 +31,8 @@ class Dataset:
     source: str
     digest: str
     """SHA-256 of the files that were read, in hex."""
+    size: int
+    """The bytes of these files."""
 
     def to_frame(self) -> pd.DataFrame:
         """Return features and labels in one table, the label last."""
@@ -47,16 +49,18 @@ class Split:
     y_val: "pd.Series[float]"
     source: str
     digest: str
+    size: int
+    """The bytes of the whole table's files."""
 
     @property
     def train(self) -> Dataset:
         """The rows that models and features are fitted on."""
-        return Dataset(self.X_train, self.y_train, self.source, self.digest)
+        return Dataset(self.X_train, self.y_train, self.source, self.digest, self.size)
 
     @property
     def val(self) -> Dataset:
         """The rows that models are compared on."""
-        return Dataset(self.X_val, self.y_val, self.source, self.digest)
+        return Dataset(self.X_val, self.y_val, self.source, self.digest, self.size)
 
 
 def read_training(settings: Settings) -> Dataset:
@@ -78,7 +82,7 @@ def read_training(settings: Settings) -> Dataset:
     y = _read_label(table, data.label)
     X = table.rows.drop(columns=list({data.label, *([data.id] if data.id else []), *data.drop}))
     _check_features(X, table.source, settings)
-    return Dataset(X, y, table.source, table.digest)
+    return Dataset(X, y, table.source, table.digest, table.size)
 
 
 def read_test(settings: Settings, training: Dataset) -> Dataset | None:
@@ -102,11 +106,13 @@ def read_test(settings: Settings, training: Dataset) -> Dataset | None:
         X[column] = _match_type(X[column], training.X[column], table)
     if not data.test_labels:
         table.require_column(data.label, "data.label; data.test_labels names no other table")
-        return Dataset(X, _read_label(table, data.label), table.source, table.digest)
+        y = _read_label(table, data.label)
+        return Dataset(X, y, table.source, table.digest, table.size)
     labels = _read_table(data.test_labels, settings)
     labels.require_column(data.label, "data.label")
     y = _join_label(table, labels, settings)
-    return Dataset(X, y, table.source, combine_digests([table.digest, labels.digest]))
+    digest = combine_digests([table.digest, labels.digest])
+    return Dataset(X, y, table.source, digest, table.size + labels.size)
 
 
 def split(dataset: Dataset, settings: Settings) -> Split:
@@ -115,7 +121,7 @@ def split(dataset: Dataset, settings: Settings) -> Split:
     X_train, X_val, y_train, y_val = train_test_split(
         dataset.X, dataset.y, test_size=n_validation, random_state=settings.data.seed
     )
-    return Split(X_train, X_val, y_train, y_val, dataset.source, dataset.digest)
+    return Split(X_train, X_val, y_train, y_val, dataset.source, dataset.digest, dataset.size)
 
 
 def _read_table(path: str, settings: Settings, text: Collection[str] = ()) -> RawTable:

@@ -7,11 +7,13 @@ same way), and a missing text value is the empty text.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import KNNImputer, SimpleImputer
@@ -37,6 +39,13 @@ CATEGORICAL_ROLES: tuple[ColumnRole, ...] = (
     "text_category_with_missing",
 )
 """In the order of their columns in the matrix; the columns of the role `numeric` come first."""
+
+WORKING_MEMORY_MB = 64
+"""How much memory scikit-learn's distances from rows to donors may take at once.
+
+Its default is 1,024 MB, and it needs several times as much: on a long table that was most of the
+memory of a training.
+"""
 
 DONOR_RANK = "donor_rank_"
 """Prefix of the name of the column that ranks the donors."""
@@ -89,6 +98,12 @@ def fit_features(X_train: pd.DataFrame, settings: Settings) -> ColumnTransformer
     }
     used = [(role, step, names) for role, step in steps.items() if (names := vars(columns)[role])]
     return ColumnTransformer(used, verbose_feature_names_out=False).fit(X_train)
+
+
+def limit_working_memory() -> AbstractContextManager[None]:
+    """Return a context in which features are computed in chunks of WORKING_MEMORY_MB."""
+    context: AbstractContextManager[None] = config_context(working_memory=WORKING_MEMORY_MB)
+    return context
 
 
 def fit_scaler(matrix: Matrix, features: ColumnTransformer) -> ColumnTransformer:

@@ -45,6 +45,8 @@ class RawTable:
     """The path or URI that it was read from."""
     digest: str
     """SHA-256 of the file in hex; for a folder, of its files' digests, in order."""
+    size: int
+    """The bytes of the files."""
 
     def require_column(self, column: str, setting: str) -> None:
         """Raise a DataError that names the setting if the table lacks the column."""
@@ -80,6 +82,7 @@ def read_table(
         DataError: There is no such table, or it is empty, malformed or has an unsupported type.
     """
     files = _read_files(source, copy)
+    size = sum(len(content) for _, content in files)
     digests = [hashlib.sha256(content).hexdigest() for _, content in files]
     digest = digests[0] if len(digests) == 1 else combine_digests(digests)
     parts = [
@@ -93,7 +96,7 @@ def read_table(
         rows = _read_csv(source, rows.to_csv(index=False), ["", *missing], text)
     if rows.empty:
         raise DataError(f"{source}: the table is empty")
-    return RawTable(rows.apply(_normalize, source=source), source, digest)
+    return RawTable(rows.apply(_normalize, source=source), source, digest, size)
 
 
 def combine_digests(digests: Sequence[str]) -> str:

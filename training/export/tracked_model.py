@@ -15,11 +15,17 @@ from pydantic import ValidationError
 from sklearn.pipeline import Pipeline
 
 from contract.errors import ReleaseError
+from contract.settings.loader import Settings
 from contract.settings.sections import DataSettings
 from training.data.tables import PANDAS_DTYPES, read_table
 from training.families import FAMILIES, Family, load_family
+from training.runs.logged_tables import TABLES_FILE, load_logged_tables, read_logged_tables
 from training.runs.mlflow_client import TrackingClient
 from training.runs.tags import WINNER_RUN_ID_TAG
+
+COPIES = ("train.csv", "val.csv", "test.csv")
+"""The artifacts with the tables, unless they are too large."""
+SETTINGS_FILE = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,17 @@ def resolve_run_id(tracking: TrackingClient, model: str | None) -> str:
     raise ReleaseError(f"{model}: not a model URI; use {expected}")
 
 
-def load_tracked_model(tracking: TrackingClient, run_id: str) -> TrackedModel:
+def load_tracked_model(tracking: TrackingClient, run_id: str, settings: Settings) -> TrackedModel:
     """Load the model of a run, with what the release needs of its training.
 
+    Args:
+        tracking: The tracking store.
+        run_id: The run of a combination.
+        settings: This process's settings, which know the tables that were downloaded.
+
     Raises:
-        ReleaseError: The run has no model of one of this project's families.
+        ReleaseError: The run has no model of one of this project's families, or a table that was
+            not logged has changed or can't be read.
         TrackingError: The tracking store fails, or an artifact is lost.
     """
     client = tracking.client
@@ -96,13 +108,20 @@ def load_tracked_model(tracking: TrackingClient, run_id: str) -> TrackedModel:
         )
         pipeline = mlflow.sklearn.load_model(model_folder)
         inputs = Model.load(model_folder).signature.inputs.inputs
-        artifacts = {artifact.path for artifact in client.list_artifacts(parent_id)}
-        names = [name for name in ("train", "val", "test") if f"{name}.csv" in artifacts]
-        for file in [*(f"{name}.csv" for name in names), "settings.json"]:
-            client.download_artifacts(parent_id, file, str(folder))
-        data = _load_data_settings((folder / "settings.json").read_bytes(), parent_id)
+        client.download_artifacts(parent_id, SETTINGS_FILE, str(folder))
+        data = _load_data_settings((folder / SETTINGS_FILE).read_bytes(), parent_id)
         dtypes = {column.name: PANDAS_DTYPES[column.type.name] for column in inputs}
-        tables = {name: _read(folder / f"{name}.csv", dtypes, data) for name in names}
+        artifacts = {artifact.path for artifact in client.list_artifacts(parent_id)}
+        if TABLES_FILE in artifacts:
+            client.download_artifacts(parent_id, TABLES_FILE, str(folder))
+            logged = load_logged_tables(folder / TABLES_FILE)
+            tables = read_logged_tables(logged, settings.model_copy(update={"data": data}))
+        else:
+            copies = [name for name in COPIES if name in artifacts]
+            for name in copies:
+                client.download_artifacts(parent_id, name, str(folder))
+            tables = {Path(name).stem: _read(folder / name, dtypes, data) for name in copies}
+        tables = {name: _convert(rows, dtypes, data) for name, rows in tables.items()}
     required = frozenset(column.name for column in inputs if column.required)
     return TrackedModel(run, parent_run, load_family(family), pipeline, data, required, tables)
 
@@ -123,12 +142,16 @@ def _load_data_settings(content: bytes, parent_id: str) -> DataSettings:
 
 
 def _read(file: Path, dtypes: dict[str, str], data: DataSettings) -> pd.DataFrame:
-    """Read a table that the tracker wrote, with the types of the training."""
+    """Read a table that the tracker wrote, with the text columns of the training."""
     text = [name for name, dtype in dtypes.items() if dtype == "str"]
-    rows = read_table(str(file), data.missing_values, text).rows
+    return read_table(str(file), data.missing_values, text).rows
+
+
+def _convert(rows: pd.DataFrame, dtypes: dict[str, str], data: DataSettings) -> pd.DataFrame:
+    """Return the columns of the training with their types, and the label last."""
     # Missing values that only the test table has turn a column of integers into floats.
     actual = {
         name: "float64" if dtype == "int64" and rows[name].isna().any() else dtype
         for name, dtype in dtypes.items()
     }
-    return rows[[*dtypes, data.label]].astype(actual)
+    return rows[[*dtypes, data.label]].astype(actual).reset_index(drop=True)

@@ -30,7 +30,9 @@ class ElasticNetFamily(LinearFamily):
             minimum = exact.solve(*penalties) if penalties else None
             if minimum is not None:
                 model.coef_ = minimum
-            return rows.fit(model, precompute=gram, warm_start=minimum is not None)
+            # Without an intercept the fit doesn't change the rows: a copy would only take memory.
+            shared = {"precompute": gram, "copy_X": False}
+            return rows.fit(model, **shared, warm_start=minimum is not None)
 
         return solve
 

@@ -1,9 +1,7 @@
 """The tables of a training as MLflow's datasets."""
 
-import hashlib
 import warnings
 
-import pandas as pd
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.pandas_dataset import PandasDataset
 from mlflow.entities import Dataset as DatasetEntity
@@ -11,6 +9,7 @@ from mlflow.entities import DatasetInput, InputTag
 from mlflow.types import Schema
 
 from training.data.dataset import Split
+from training.runs.logged_tables import hash_rows
 from training.runs.model_writer import infer_schema
 
 
@@ -37,8 +36,7 @@ class _FastPandasDataset(PandasDataset):  # type: ignore[misc]
     """MLflow's dataset, without its slow look at each value for the schema and the digest."""
 
     def _compute_digest(self) -> str:
-        hashes = pd.util.hash_pandas_object(self.df, index=False).to_numpy()
-        return hashlib.sha256(hashes.tobytes()).hexdigest()[:8]  # as long as MLflow's own
+        return hash_rows(self.df)[:8]  # as long as MLflow's own
 
     @property
     def schema(self) -> Schema:

@@ -26,6 +26,7 @@ from training.data.dataset import Dataset, Split
 from training.metrics import METRICS, Metrics
 from training.runs.dataset_inputs import dataset_inputs
 from training.runs.host_session import HostSession, new_attempt
+from training.runs.logged_tables import write_tables
 from training.runs.mlflow_client import MLFLOW_ERRORS, TrackingClient, short_timeouts
 from training.runs.model_writer import ModelWriter
 from training.runs.run_lock import RunLock, heartbeat
@@ -356,14 +357,10 @@ class Tracker:
         client.finalize_logged_model(model.model_id, "READY")
 
     def _log_artifacts(self, run_id: str, data_split: Split, test: Dataset | None) -> None:
-        """Log the tables, the settings and the code."""
+        """Log the tables or where they are, the settings and the code."""
         folder = self._scratch / "artifacts"
         folder.mkdir()
-        tables = {"train": data_split.train, "val": data_split.val}
-        for name, dataset in (tables | ({"test": test} if test else {})).items():
-            # By a text that stands for nothing else: another one might be a category.
-            missing = next(iter(self._settings.data.missing_values), "")
-            dataset.to_frame().to_csv(folder / f"{name}.csv", index=False, na_rep=missing)
+        write_tables(folder, self._settings, data_split, test)
         # Without the tracking URI: it is no part of the training, and may contain a password.
         settings = self._settings.model_dump_json(indent=2, exclude={"tracking"})
         (folder / "settings.json").write_text(settings)

@@ -10,7 +10,13 @@ from sklearn.pipeline import Pipeline
 from contract.errors import FamilyError
 from contract.settings.loader import Settings
 from training.data.dataset import Split
-from training.data.features import Matrix, Vector, fit_features, fit_scaler
+from training.data.features import (
+    Matrix,
+    Vector,
+    fit_features,
+    fit_scaler,
+    limit_working_memory,
+)
 from training.families import FAMILIES, Family, Regressor, load_family
 from training.families.base import error_summary
 from training.metrics import Metrics, eval_metrics
@@ -106,12 +112,14 @@ def plan_grids(settings: Settings) -> list[FamilyGrid]:
 def prepare_data(data_split: Split, settings: Settings) -> PreparedData:
     """Fit the features on the training rows, and encode all rows."""
     features = fit_features(data_split.X_train, settings)
-    X_train = features.transform(data_split.X_train)
+    with limit_working_memory():
+        X_train = features.transform(data_split.X_train)
+        X_val = features.transform(data_split.X_val)
     return PreparedData(
         features=features,
         scaler=fit_scaler(X_train, features),
         X_train=X_train,
-        X_val=features.transform(data_split.X_val),
+        X_val=X_val,
         y_train=data_split.y_train.to_numpy(np.float64),
         y_val=data_split.y_val.to_numpy(np.float64),
     )

@@ -1,12 +1,10 @@
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import numpy as np
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 from pandas.testing import assert_frame_equal
 
 from contract.errors import DataError
@@ -98,21 +96,6 @@ def test_files_of_a_folder_must_have_the_same_columns(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"2\.csv: no column 'b', which .*1\.csv has"):
         read(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", "test")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        environment.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        boto3.client("s3").create_bucket(Bucket="tables")
-        yield "tables"
-    server.stop()
 
 
 def test_s3_uri_is_read_like_a_path(bucket: str) -> None:
