@@ -13,6 +13,7 @@ from contract.errors import ReleaseError
 from contract.release import Release
 from contract.settings.loader import Settings, load_settings
 from tests.helpers import train_in_process, write_settings
+from training.data.dataset import Dataset, Split, split
 from training.release import release
 from training.result import TrainingResult
 from training.runs import logged_tables
@@ -161,9 +162,7 @@ def test_lost_table_is_reported_in_one_line(in_s3: Settings, folder: Path, bucke
 def test_other_split_is_not_released(in_s3: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A release's validation metrics must not be those of rows that the model was fitted on."""
     train_in_process(in_s3)
-    split = logged_tables.split
-
-    def split_differently(data: Any, settings: Settings) -> Any:
+    def split_differently(data: Dataset, settings: Settings) -> Split:
         other = settings.data.model_copy(update={"seed": 1})
         return split(data, settings.model_copy(update={"data": other}))
 
