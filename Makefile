@@ -133,6 +133,10 @@ test: $(DEV_STAMP) $(CDK_STAMP) ## run all tests
 test-quick: $(DEV_STAMP) $(CDK_STAMP) ## run the tests that take less than half a minute each
 	@$(RUN) -m pytest -m "not slow" $(ARGS)
 
+.PHONY: rehearse
+rehearse: $(DEV_STAMP) $(CDK_STAMP) ## rehearse the AWS path on an emulated account: provision, push, train, release
+	@$(RUN) -W ignore -m tests.rehearsal $(ARGS)
+
 .PHONY: bench
 bench: $(DEV_STAMP) ## benchmark speed, memory and scaling against alternatives (10 to 30 minutes; ARGS=growth for one)
 	@$(RUN) -m benchmarks $(ARGS)

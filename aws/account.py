@@ -38,6 +38,8 @@ class AwsAccount:
                 settings name.
         """
         self.stage = stage
+        self.how_to_continue = "renew them, and run the command again"
+        """What to do after the credentials have expired, for messages."""
         self._profile = profile
         with aws_errors("AWS"):
             self._session = self._open_session()

@@ -55,14 +55,13 @@ class CredentialsExpiredError(InfraError):
     """The credentials expired, and the credential chain has no new ones."""
 
 
-def call_patiently(account: AwsAccount, subject: str, call: Callable[[], T], advice: str = "") -> T:
+def call_patiently(account: AwsAccount, subject: str, call: Callable[[], T]) -> T:
     """Make a call to AWS; repeat it while AWS throttles, fails or can't be reached.
 
     Args:
         account: Its credentials are read again when they expire.
         subject: What the call is about, for messages.
         call: Makes the call, with a new client from the account each time.
-        advice: What to do after the credentials have expired, for the message.
 
     Raises:
         CredentialsExpiredError: The credentials expired, and there are no new ones.
@@ -75,13 +74,15 @@ def call_patiently(account: AwsAccount, subject: str, call: Callable[[], T], adv
         except (ClientError, CredentialRetrievalError, SSOError, TokenRetrievalError) as error:
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             if code in EXPIRED or not isinstance(error, ClientError):
-                _renew_credentials(account, advice)
+                _renew_credentials(account)
                 continue
             if code not in TRANSIENT or time.monotonic() > deadline:
                 raise InfraError(account.explain(error, subject)) from None
             reason = code
         except NoCredentialsError:
-            raise CredentialsExpiredError(f"AWS: there are no credentials{advice}") from None
+            raise CredentialsExpiredError(
+                _explain(account, "there are no AWS credentials")
+            ) from None
         except (AwsConnectionError, HTTPClientError) as error:
             reason = " ".join(str(error).split())
             if time.monotonic() > deadline:
@@ -92,9 +93,12 @@ def call_patiently(account: AwsAccount, subject: str, call: Callable[[], T], adv
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def _renew_credentials(account: AwsAccount, advice: str) -> None:
+def _renew_credentials(account: AwsAccount) -> None:
     if not account.renew_credentials():
-        raise CredentialsExpiredError(
-            f"the AWS credentials expired, and the credential chain has no new ones{advice}"
-        )
+        reason = "the AWS credentials expired, and the credential chain has no new ones"
+        raise CredentialsExpiredError(_explain(account, reason))
     logger.info("The AWS credentials expired; continuing with new ones")
+
+
+def _explain(account: AwsAccount, reason: str) -> str:
+    return f"{reason}; {account.how_to_continue}"

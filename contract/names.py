@@ -154,6 +154,8 @@ def image_platform(stage: Stage, image: Image) -> Platform:
 
 FARGATE_PLATFORM = Platform.AMD64
 """The platform of Fargate's tasks; infra/fargate.py configures them with it."""
+TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+"""Where SageMaker writes the logs of all training jobs of an account."""
 NO_IMAGE = "none"
 PORT_FORWARDING_DOCUMENT = "AWS-StartPortForwardingSessionToRemoteHost"
 """The Session Manager document that forwards a port through a task to a host that it can reach."""

@@ -16,6 +16,7 @@ def get_target(
     *,
     stage: str = "",
     backend_type: "BackendType | None" = None,
+    supports_aws: bool = False,
 ) -> Target:
     """Return the target that a command acts on.
 
@@ -25,10 +26,14 @@ def get_target(
         stage: The stage on AWS; by default the one in the settings.
         backend_type: How a local deployment runs. By default a deployment has the type of the live
             one, and the first deployment is a process.
+        supports_aws: Whether the command can act on AWS.
 
     Raises:
-        StackError: There is no such stage, or a stage is passed for this machine.
+        StackError: The command doesn't support AWS, there is no such stage, or a stage is passed
+            for this machine.
     """
+    if name is TargetName.AWS and not supports_aws:
+        raise StackError("TARGET=aws: this command does not support AWS yet; nothing was changed")
     if name is TargetName.AWS:
         from endpoints.sagemaker.target import SageMakerTarget  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Run the serving image in containers, with docker if it works, else with podman.
+"""Run the serving image in containers, with the container engine of this machine.
 
 The engine bounds the size of each container's log, as `endpoints.logs` does for processes.
 """
@@ -30,7 +30,7 @@ class ServingContainers:
         """Find the container engine.
 
         Raises:
-            StackError: Neither docker nor podman works.
+            StackError: No container engine works.
         """
         self._engine = find_engine()
 

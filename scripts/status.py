@@ -27,7 +27,7 @@ def command(
     the command lists the latest training jobs.
     """
     settings = load_settings()
-    target = get_target(settings, target_name, stage=stage)
+    target = get_target(settings, target_name, stage=stage, supports_aws=True)
     if target_name is TargetName.AWS:
         jobs = target.list_training_jobs()
         if as_json:

@@ -40,7 +40,7 @@ def command(
     if families:
         chosen = settings.training.model_copy(update={"families": tuple(families.split(","))})
         settings = settings.model_copy(update={"training": chosen})
-    target = get_target(settings, target_name, stage=stage)
+    target = get_target(settings, target_name, stage=stage, supports_aws=True)
     if detach:
         job = target.start_training(force)
         print(f"Job {job.name}: {job.status}; make status TARGET=aws shows it")

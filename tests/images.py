@@ -23,7 +23,7 @@ def _find_engine_or_empty() -> str:
 
 ENGINE = _find_engine_or_empty()
 needs_engine = pytest.mark.skipif(
-    not ENGINE, reason="neither docker nor podman works: the images are not tested"
+    not ENGINE, reason="no container engine works: the images are not tested"
 )
 
 

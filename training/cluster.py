@@ -26,6 +26,11 @@ class HostTimeouts:
     start: float = 600
     """How long hosts wait for each other at the start, while instances load images and tables."""
 
+    @property
+    def poll(self) -> float:
+        """The interval in which a host looks whether the one that it waits for is done."""
+        return min(self.heartbeat, 2.0)
+
 
 @dataclass(frozen=True)
 class Cluster:

@@ -7,7 +7,7 @@ interrupts that, the next call completes the release, under the same version.
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
@@ -80,7 +80,9 @@ class ExportedModel:
         return eval_metrics(self.tracked.labels(table), predictions)
 
 
-def release(settings: Settings, model: str | None = None) -> Release:
+def release(
+    settings: Settings, model: str | None = None, images: Mapping[str, str] | None = None
+) -> Release:
     """Release a tracked model. A model that is already released isn't exported again.
 
     Args:
@@ -88,6 +90,7 @@ def release(settings: Settings, model: str | None = None) -> Release:
             tables that were downloaded.
         model: `runs:/<id>/model` or `models:/<name>/<version-or-alias>`; by default the winner of
             the latest training.
+        images: The digests of the images that belong to the release, for its manifest.
 
     Returns:
         The release, loaded from the release store.
@@ -112,7 +115,7 @@ def release(settings: Settings, model: str | None = None) -> Release:
         else:
             exported = _export(load_tracked_model(tracking, run_id, settings))
             version = registered or registry.create_version(run_id)
-            _write(exported, settings, version, folder)
+            _write(exported, settings, version, images or {}, folder)
             registry.upload(version, folder)
             stored = store.add(folder)
     registry.set_aliases(version)
@@ -144,7 +147,11 @@ def _export(tracked: TrackedModel) -> ExportedModel:
 
 
 def _write(
-    exported: ExportedModel, settings: Settings, version: ModelVersion, folder: Path
+    exported: ExportedModel,
+    settings: Settings,
+    version: ModelVersion,
+    images: Mapping[str, str],
+    folder: Path,
 ) -> None:
     """Write the release's folder, the manifest last."""
     tracked = exported.tracked
@@ -152,6 +159,7 @@ def _write(
     (folder / PACKED_FILE).write_bytes(exported.packed)
     (folder / CHECK_FILE).write_text(_check_rows(exported))
     manifest = _create_manifest(exported, settings, version, folder)
+    manifest = manifest.model_copy(update={"images": images})
     rows = {name: len(table) for name, table in tracked.tables.items()}
     (folder / MODEL_CARD_FILE).write_text(render_model_card(manifest, rows))
     manifest = manifest.model_copy(update={"files": list_files(folder)})

@@ -19,9 +19,6 @@ from training.search.worker import Worker
 if TYPE_CHECKING:
     from training.runs.tracker import PreviousTraining, Tracker
 
-MAX_WAIT_SECONDS = 2.0
-"""The longest interval in which the leader looks whether its peers are done."""
-
 
 def train(
     settings: Settings,
@@ -158,7 +155,7 @@ class _TrainingRun:
         hosts, timeouts = self.tracker.hosts, self.plan.cluster.timeouts
         while not ((problem := hosts.problem) or hosts.peers_done):
             self._collect_from_peers(parent_id, timeouts.heartbeat)
-            time.sleep(min(timeouts.heartbeat, MAX_WAIT_SECONDS))
+            time.sleep(timeouts.poll)
         self._collect_from_peers(parent_id)
         total = len(combination_names(self.plan.grids))
         tracked = f"{len(self.leaderboard.entries)} of {total} combinations are tracked"

@@ -7,12 +7,15 @@ job that is repeated, by SageMaker or by a user, trains what isn't tracked yet.
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from contract.errors import SettingsError, TrackingError
+from contract.names import Image
 from contract.release import MANIFEST_FILE, Release
+from contract.settings.loader import Settings
 from contract.training_job import RESULT_FILE, JobVariable
 from training.cluster import SINGLE_HOST, Cluster
 from training.progress_lines import LogProgress
@@ -33,6 +36,7 @@ def run_job(folders: Folders) -> None:
         StackError: A setting or a table is invalid, a store fails, or the model can't be released.
         OSError: The disk is full.
     """
+    started_at = time.monotonic()
     hyperparameters = folders.read_config("hyperparameters")
     force = read_force(hyperparameters)
     settings = load_job_settings(folders, hyperparameters)
@@ -51,7 +55,8 @@ def run_job(folders: Folders) -> None:
     progress.finished(result)
     from training.release import release  # noqa: PLC0415 - slow to load
 
-    released = release(settings, f"runs:/{result.winner.run_id}/model")
+    released = release(settings, f"runs:/{result.winner.run_id}/model", read_images(os.environ))
+    _log_cost(settings, result.parent_run_id, len(cluster.hosts), time.monotonic() - started_at)
     _write_release(released, folders.model)
     _write_result(result, released, folders.output_data)
     logger.info("Released %s (sha256 %s)", released.name, released.digest[:12])
@@ -100,6 +105,31 @@ def read_password(environment: Mapping[str, str]) -> None:
     except (BotoCoreError, IndexError) as error:
         raise TrackingError(f"{secret}: the password can't be read: {error}") from None
     os.environ[PASSWORD_VARIABLE] = password
+
+
+def read_images(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests of the images that belong to the release, by the images' names."""
+    variables = {Image.TRAIN: JobVariable.TRAIN_IMAGE, Image.SERVE: JobVariable.SERVE_IMAGE}
+    return {image: digest for image, name in variables.items() if (digest := environment.get(name))}
+
+
+def _log_cost(settings: Settings, run_id: str, hosts: int, seconds: float) -> None:
+    """Log what the job took by its own clock; SageMaker's bill is known after its end only.
+
+    Args:
+        settings: The tracking store.
+        run_id: The parent run.
+        hosts: The number of instances.
+        seconds: Since the start of this container.
+    """
+    from training.runs.mlflow_client import TrackingClient  # noqa: PLC0415 - slow to load
+
+    metrics = {"job_seconds": seconds}
+    if price := os.environ.get(JobVariable.HOURLY_USD):
+        metrics["job_cost_usd"] = seconds / 3600 * hosts * float(price)
+    tracking = TrackingClient(settings)
+    with tracking.errors():
+        tracking.log_batch(run_id, metrics)
 
 
 def _write_release(released: Release, folder: Path) -> None:

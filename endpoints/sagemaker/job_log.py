@@ -8,10 +8,10 @@ from botocore.exceptions import ClientError
 
 from aws.account import AwsAccount
 from aws.retries import call_patiently
+from contract.names import TRAINING_LOG_GROUP
 
 logger = logging.getLogger(__name__)
 
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 LEADER = "algo-1"
 """The host that tracks the training, and whose log is read."""
 
@@ -27,14 +27,14 @@ class JobLog:
 
     def read(self) -> Iterator[str]:
         """Yield the lines since the last call."""
-        for stream in call_patiently(self._account, LOG_GROUP, self._list_streams):
+        for stream in call_patiently(self._account, TRAINING_LOG_GROUP, self._list_streams):
             yield from self._read_stream(stream)
 
     def _list_streams(self) -> list[str]:
         client = self._account.client("logs")
         try:
             response = client.describe_log_streams(
-                logGroupName=LOG_GROUP, logStreamNamePrefix=f"{self._job}/{LEADER}-"
+                logGroupName=TRAINING_LOG_GROUP, logStreamNamePrefix=f"{self._job}/{LEADER}-"
             )
         except client.exceptions.ResourceNotFoundException:  # before the account's first job
             return []
@@ -57,7 +57,7 @@ class JobLog:
         client = self._account.client("logs")
         try:
             return client.get_log_events(
-                logGroupName=LOG_GROUP,
+                logGroupName=TRAINING_LOG_GROUP,
                 logStreamName=stream,
                 startFromHead=True,
                 **({"nextToken": token} if token else {}),

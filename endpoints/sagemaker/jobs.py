@@ -31,6 +31,8 @@ class JobState:
     """InProgress, Completed, Failed, Stopping or Stopped."""
     step: str
     """SageMaker's secondary status, such as Downloading or Interrupted."""
+    steps: tuple[str, ...]
+    """All secondary statuses so far, the latest last; a short one may be missed between calls."""
     failure: str
     """Why it failed, or ""."""
     created_at: datetime
@@ -93,6 +95,7 @@ class JobState:
             name=job["TrainingJobName"],
             status=job["TrainingJobStatus"],
             step=job["SecondaryStatus"],
+            steps=tuple(step["Status"] for step in job.get("SecondaryStatusTransitions", ())),
             failure=job.get("FailureReason", ""),
             created_at=job["CreationTime"],
             ended_at=job.get("TrainingEndTime"),
@@ -119,10 +122,6 @@ class TrainingJobs:
             account: The account and stage.
         """
         self._account = account
-        self._advice = (
-            "; a job that runs continues: renew the credentials, and run make train TARGET=aws "
-            f"STAGE={account.stage.name} again"
-        )
 
     def find_latest(self, prefix: str) -> JobState | None:
         """Return the job of a training with the highest number.
@@ -187,7 +186,7 @@ class TrainingJobs:
         return self._call(contains, list_names)
 
     def _call(self, job: str, call: Callable[[], T]) -> T:
-        return call_patiently(self._account, f"training job {job}", call, self._advice)
+        return call_patiently(self._account, f"training job {job}", call)
 
 
 class _JobExistsError(Exception):

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError
 
 from aws.account import AwsAccount
 from aws.retries import call_patiently
-from contract.errors import DataError
+from contract.errors import DataError, InfraError
 from contract.names import BucketPrefix
 from contract.settings.loader import Settings
 from contract.training_job import Channel
@@ -69,7 +70,7 @@ def upload_table(table: Table, account: AwsAccount) -> None:
             s3 = account.client("s3")
             if _object_size(s3, bucket, key) != file.stat().st_size:
                 logger.info("Uploading %s to s3://%s/%s", file, bucket, key)
-                s3.upload_file(str(file), bucket, key)
+                _upload_file(s3, file, bucket, key)
 
         call_patiently(account, f"s3://{bucket}/{key}", upload)
 
@@ -137,6 +138,15 @@ def _find_in_s3(channel: Channel, uri: str, account: AwsAccount, bucket: str) ->
     content = "".join(f"{entry['Key']} {entry['ETag']} {entry['Size']}\n" for entry in objects)
     digest = hashlib.sha256(content.encode()).hexdigest()
     return Table(channel, (), uri, digest, sum(int(entry["Size"]) for entry in objects))
+
+
+def _upload_file(s3: Any, file: Path, bucket: str, key: str) -> None:  # noqa: ANN401 - boto3's
+    try:
+        s3.upload_file(str(file), bucket, key)
+    except S3UploadFailedError as error:  # it hides the error of the request
+        if isinstance(error.__context__, ClientError):
+            raise error.__context__ from None
+        raise InfraError(f"s3://{bucket}/{key}: {' '.join(str(error).split())}") from None
 
 
 def _object_size(s3: Any, bucket: str, key: str) -> int | None:  # noqa: ANN401 - boto3's

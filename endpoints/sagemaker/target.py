@@ -85,14 +85,19 @@ class SageMakerTarget(Target):
 
     @property
     def _account(self) -> AwsAccount:
-        self._connected = self._connected or AwsAccount(self.stage)
+        if not self._connected:
+            self._connected = AwsAccount(self.stage)
+            command = f"make train TARGET=aws STAGE={self.stage.name}"
+            self._connected.how_to_continue = (
+                f"a job that runs continues: renew the credentials, and run {command} again"
+            )
         return self._connected
 
     def train(self, progress: "Progress", force: bool = False) -> TrainingResult:
         """Run a training job to its end, and return its result; see `Target`."""
         request = self._prepare()
         state = self._find_or_start(request, force)
-        if not state.is_running:
+        if not self._running_job:
             return self._read_result(state)
         state = self._follow(state, progress)
         if state.may_be_repeated:
@@ -237,12 +242,13 @@ class SageMakerTarget(Target):
     def _follow(self, state: JobState, progress: "Progress") -> JobState:
         """Report the progress of a job until it ends; return its last state."""
         jobs, log = TrainingJobs(self._account), JobLog(self._account, state.name)
-        reader, step = ProgressReader(progress), ""
+        reader, reported = ProgressReader(progress), 0
         while True:
             state = jobs.describe(state.name)
-            if state.step != step and state.step in STEPS:
-                logger.info("Job %s: %s", state.name, STEPS[state.step])
-            step = state.step
+            for step in state.steps[reported:]:
+                if step in STEPS:
+                    logger.info("Job %s: %s", state.name, STEPS[step])
+            reported = len(state.steps)
             for line in log.read():
                 if not reader.read(line):
                     logger.info("  %s", line)

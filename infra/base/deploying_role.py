@@ -4,6 +4,7 @@ from aws_cdk import aws_iam as iam
 
 from contract.names import (
     METRIC_NAMESPACE,
+    TRAINING_LOG_GROUP,
     BucketPrefix,
     EndpointAlarm,
     Image,
@@ -15,7 +16,6 @@ from contract.settings.stage import Stage
 from infra.base.network import Network
 from infra.base.statements import (
     ENDPOINT_LOGS,
-    TRAINING_LOGS,
     DataAccess,
     log_group_arn,
     sagemaker_arn,
@@ -216,7 +216,7 @@ def _observe(stage: Stage) -> list[Statement]:
             "ReadLogs",
             "SageMaker names its log groups and streams by job and by endpoint",
             ["logs:FilterLogEvents", "logs:GetLogEvents", "logs:DescribeLogStreams"],
-            [log_group_arn(TRAINING_LOGS), log_group_arn(f"{ENDPOINT_LOGS}/{stage.endpoint}")],
+            [log_group_arn(TRAINING_LOG_GROUP), log_group_arn(f"{ENDPOINT_LOGS}/{stage.endpoint}")],
         ),
         Statement(
             "WriteReleaseCheckMetric",

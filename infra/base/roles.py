@@ -3,13 +3,18 @@
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from contract.names import METRIC_NAMESPACE, BucketPrefix, Image, RoleName
+from contract.names import (
+    METRIC_NAMESPACE,
+    TRAINING_LOG_GROUP,
+    BucketPrefix,
+    Image,
+    RoleName,
+)
 from contract.settings.stage import Stage
 from infra.base.deploying_role import deploying_statements
 from infra.base.network import Network
 from infra.base.statements import (
     ENDPOINT_LOGS,
-    TRAINING_LOGS,
     DataAccess,
     sagemaker_arn,
     write_logs,
@@ -120,7 +125,7 @@ class Roles(Construct):
                 [training_password],
             ),
             *self._data.pull_image(Image.TRAIN),
-            write_logs(TRAINING_LOGS),
+            write_logs(TRAINING_LOG_GROUP),
             write_metrics("/aws/sagemaker/TrainingJobs", METRIC_NAMESPACE),
             *self._vpc_statements(),
         ]

@@ -12,8 +12,8 @@ from infra.fargate import pull_image
 from infra.policy import ANY_RESOURCE, Statement, arn
 
 USE_KEY_ACTIONS = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*")
-TRAINING_LOGS, ENDPOINT_LOGS = "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/Endpoints"
-"""The log groups to which SageMaker writes the logs of training jobs and of endpoints."""
+ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
+"""What the names of the log groups of endpoints start with."""
 
 
 @dataclass(frozen=True)

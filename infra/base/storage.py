@@ -180,7 +180,10 @@ class Repositories(Construct):
 
 
 def _image_lifecycle() -> list[ecr.LifecycleRule]:
-    """Return the rules; only the first that matches an image applies, so the first protects."""
+    """Return the rules; only the first that matches an image applies, so the first protects.
+
+    An image that is in use has the tag of the first one: aws/images.py sets it.
+    """
     return [
         ecr.LifecycleRule(
             rule_priority=1,

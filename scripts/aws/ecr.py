@@ -78,27 +78,26 @@ def open_repository(account: AwsAccount, image: Image) -> Repository:
 def _push(account: AwsAccount, image: Image, archive: ImageArchive, tag: str) -> str:
     """Push an image under a tag, with a manifest of the type that SageMaker accepts."""
     repository = open_repository(account, image)
-    with aws_errors(repository.name):
-        known = _recorded_layers(account, image, repository)
-        layers = [
-            known.get(diff_id) or _push_layer(repository, archive, diff_id)
-            for diff_id in archive.diff_ids
-        ]
-        config = Descriptor(CONFIG_TYPE, sha256_digest(archive.config), len(archive.config))
-        repository.upload_blob(config, lambda: BytesIO(archive.config))
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": config.to_json(),
-            "layers": [layer.to_json() for layer in layers],
-        }
-        try:
-            return repository.put_manifest(tag, json.dumps(manifest, indent=2).encode())
-        except InfraError:
-            # Tags are immutable, and another machine may have pushed the same content meanwhile.
-            if digest := find_digest(account, image, tag):
-                return digest
-            raise
+    known = _recorded_layers(account, image, repository)
+    layers = [
+        known.get(diff_id) or _push_layer(repository, archive, diff_id)
+        for diff_id in archive.diff_ids
+    ]
+    config = Descriptor(CONFIG_TYPE, sha256_digest(archive.config), len(archive.config))
+    repository.upload_blob(config, lambda: BytesIO(archive.config))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": config.to_json(),
+        "layers": [layer.to_json() for layer in layers],
+    }
+    try:
+        return repository.put_manifest(tag, json.dumps(manifest, indent=2).encode())
+    except InfraError:
+        # Tags are immutable, and another machine may have pushed the same content meanwhile.
+        if digest := find_digest(account, image, tag):
+            return digest
+        raise
 
 
 def _push_layer(repository: Repository, archive: ImageArchive, diff_id: str) -> Descriptor:

@@ -7,7 +7,7 @@ import json
 import logging
 from functools import partial
 
-from aws.account import AwsAccount, aws_errors
+from aws.account import AwsAccount
 from aws.images import find_digest, release_tag
 from contract.errors import InfraError
 from contract.names import Image
@@ -36,12 +36,11 @@ def copy_image(source: AwsAccount, target: AwsAccount, image: Image, digest: str
         return False
     origin, destination = open_repository(source, image), open_repository(target, image)
     logger.info("Copying %s@%s to %s", origin.name, digest, destination.name)
-    with aws_errors(destination.name):
-        manifest = origin.get_manifest(digest)
-        if sha256_digest(manifest) != digest:
-            raise InfraError(f"{origin.name}: the manifest of {digest} was changed")
-        content = json.loads(manifest)
-        for blob in map(Descriptor.from_json, [content["config"], *content["layers"]]):
-            destination.upload_blob(blob, partial(origin.open_blob, blob.digest))
-        destination.put_manifest(release_tag(digest), manifest)
+    manifest = origin.get_manifest(digest)
+    if sha256_digest(manifest) != digest:
+        raise InfraError(f"{origin.name}: the manifest of {digest} was changed")
+    content = json.loads(manifest)
+    for blob in map(Descriptor.from_json, [content["config"], *content["layers"]]):
+        destination.upload_blob(blob, partial(origin.open_blob, blob.digest))
+    destination.put_manifest(release_tag(digest), manifest)
     return True

@@ -31,6 +31,8 @@ CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 ATTEMPTS = 3
 """How often a blob is sent before its upload fails."""
+TIMEOUTS = (10, 300)
+"""Seconds for a connection, and for a response: ECR checks a large layer before it responds."""
 REDIRECTS = {301, 302, 303, 307, 308}
 
 
@@ -54,11 +56,11 @@ class Descriptor:
 
 
 class _RegistryError(InfraError):
-    """A response with an error status."""
+    """A request that failed; `is_transient` if a repetition may succeed."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, is_transient: bool) -> None:
         super().__init__(message)
-        self.is_transient = status >= 500 or status == 429
+        self.is_transient = is_transient
 
 
 class Repository:
@@ -78,7 +80,7 @@ class Repository:
         self._url, self._token = f"{registry}/v2/{name}/", token
         # botocore's own HTTP client: it uses the proxies and certificates of all other AWS calls.
         self._http = URLLib3Session(
-            verify=ca_bundle or True, proxies=get_environ_proxies(registry), timeout=60
+            verify=ca_bundle or True, proxies=get_environ_proxies(registry), timeout=TIMEOUTS
         )
 
     def get_manifest(self, reference: str) -> bytes:
@@ -139,10 +141,10 @@ class Repository:
                     logger.info("Uploading %s (%.1f MB)", blob.digest[:19], blob.size / 1e6)
                     with open_content() as content:
                         self._upload(blob, _HashingReader(content))
-            except (BotoCoreError, _RegistryError) as error:
-                if attempt == ATTEMPTS or not getattr(error, "is_transient", True):
+            except _RegistryError as error:
+                if attempt == ATTEMPTS or not error.is_transient:
                     raise
-                logger.info("Retrying: %s", " ".join(str(error).split()))
+                logger.info("Retrying: %s", error)
             else:
                 return
 
@@ -179,7 +181,8 @@ class Repository:
             url = urljoin(url, response.headers["Location"])
             response = self._request(method, url, headers or {}, body, stream)
         if response.status_code >= 300 and response.status_code not in accept:
-            raise _RegistryError(self._explain(method, response), response.status_code)
+            is_transient = response.status_code >= 500 or response.status_code == 429
+            raise _RegistryError(self._explain(method, response), is_transient)
         return response
 
     def _request(
@@ -191,7 +194,11 @@ class Repository:
         stream: bool,
     ) -> Any:  # noqa: ANN401 - botocore's
         request = AWSRequest(method, url, headers, body, stream_output=stream)
-        return self._http.send(request.prepare())
+        try:
+            return self._http.send(request.prepare())
+        except BotoCoreError as error:  # of the connection
+            reason = " ".join(str(error).split())
+            raise _RegistryError(f"{self.name}: {reason}", is_transient=True) from None
 
     def _explain(self, method: str, response: Any) -> str:  # noqa: ANN401 - botocore's
         try:

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from tests.durability.trainings import (
 )
 from tests.helpers import start, train_in_process, write_settings, write_tables
 from training.cluster import Cluster
-from training.runs.tags import ATTEMPT_TAG, HOST_TAG, JOB_TAG
+from training.runs.tags import ATTEMPT_TAG, HOST_TAG
 from training.search.grid import plan_grids
 from training.search.shards import assign_shares
 
@@ -149,25 +148,6 @@ def test_leaderboard_of_several_hosts_is_that_of_one(
         assert own == {grid.combination_name(p) for grid in share for p in grid.combinations}
 
 
-def test_finished_training_ends_all_hosts_and_force_trains_again(
-    training: Training, uninterrupted: Leaderboard
-) -> None:
-    first = training.train_on_one_host()
-
-    for process in [training.start(host, 2, "job-1") for host in (1, 2)]:
-        _finish(process)
-    assert training.result["already_tracked"] == TOTAL
-    assert training.result["parent_run_id"] == first["parent_run_id"]
-    assert len(training.runs[1]) == TOTAL
-
-    for process in [training.start(host, 2, "job-2", "--force") for host in (1, 2)]:
-        _finish(process)
-    assert training.result["already_tracked"] == 0
-    assert leaderboard_of(training.result) == uninterrupted
-    assert [run.data.tags[JOB_TAG] for run in training.runs[0]] == ["job-2", "job-1"]
-    assert len(training.runs[1]) == 2 * TOTAL
-
-
 def test_killed_peer_is_reported_and_only_the_rest_is_trained_again(
     training: Training, uninterrupted: Leaderboard
 ) -> None:
@@ -211,7 +191,6 @@ def test_killed_leader_ends_the_peers_and_the_restarted_job_resumes(
     # As SageMaker does after a spot interruption: the same name, and the peer may start first.
     peer = training.start(2, 2, "job")
     _read_line(peer, "Waiting for algo-1, the leader, to start the training")
-    time.sleep(3)
     leader = training.start(1, 2, "job")
     _finish(peer)
     _finish(leader)

@@ -47,6 +47,17 @@ class Account:
         """Return a boto3 client of a service."""
         return client_at(self.address, self.region, service)
 
+    def credentials(self, role_arn: str) -> dict[str, str]:
+        """Return the environment variables of a session with a role."""
+        response = self.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="test")
+        keys = response["Credentials"]
+        return {
+            **self.environment,
+            "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": keys["SessionToken"],
+        }
+
     def calls(self) -> list[dict[str, str]]:
         """Return all calls so far: who called which action of which service."""
         return [json.loads(line) for line in (self.folder / CALLS_FILE).read_text().splitlines()]

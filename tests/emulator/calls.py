@@ -20,6 +20,8 @@ from moto.sts.models import sts_backends
 from tests.emulator.account import ACCOUNT, CALLS_FILE, FAULTS_FILE
 
 CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
+PREFIXES = {"monitoring": "cloudwatch"}
+"""The services whose name in a signature differs from the prefix of their actions in IAM."""
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -74,14 +76,26 @@ def _access_key(environ: dict[str, Any]) -> str:
 
 
 def _action(environ: dict[str, Any]) -> tuple[str, str]:
-    """Return the service and the operation; for S3 the HTTP method."""
+    """Return the service, as in IAM's actions, and the operation; for S3 the IAM action."""
     found = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
     service = found[3] if found else ""
     if target := environ.get("HTTP_X_AMZ_TARGET", ""):
-        return service, str(target).rpartition(".")[2]
+        return PREFIXES.get(service, service), str(target).rpartition(".")[2]
     if service == "s3":
-        return service, str(environ["REQUEST_METHOD"])
-    return service, _query_action(environ)
+        return service, _s3_action(environ)
+    return PREFIXES.get(service, service), _query_action(environ)
+
+
+def _s3_action(environ: dict[str, Any]) -> str:
+    """Return the action that S3 requires for a request in path style: `/bucket/key`.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+    """
+    method, key = environ["REQUEST_METHOD"], environ["PATH_INFO"].lstrip("/").partition("/")[2]
+    if not key:
+        return {"GET": "ListBucket", "HEAD": "ListBucket"}.get(method, f"{method} bucket")
+    actions = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "POST": "PutObject"}
+    return actions.get(method, f"{method.title()}Object")
 
 
 def _query_action(environ: dict[str, Any]) -> str:

@@ -12,11 +12,9 @@ from tests.helpers import environment_for, run_make, write_settings
 
 MAKE_TARGETS = [
     "deploy-endpoint",
-    "status",
     "smoke-test",
     "teardown",
     "rollback",
-    "train",
     "release",
     "pipeline",
 ]
@@ -55,6 +53,26 @@ def test_stage_without_aws_does_not_act_on_this_machine(tmp_path: Path, target: 
     assert_refused(
         done, tmp_path, "STAGE=prod: this command acts on this machine, and only AWS has stages"
     )
+
+
+@pytest.mark.parametrize("target", ["train", "status"])
+def test_unknown_stage_is_refused(tmp_path: Path, target: str) -> None:
+    write_settings(tmp_path)
+
+    done = make(target, "TARGET=aws", "STAGE=staging", folder=tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: settings.toml: stages.staging: no such stage (defined: none)"
+    ]
+
+
+def test_training_here_can_not_be_detached(tmp_path: Path) -> None:
+    write_settings(tmp_path)
+
+    done = make("train", "ARGS=--detach", folder=tmp_path)
+
+    assert_refused(done, tmp_path, "only a training job on AWS can be detached")
 
 
 def assert_refused(done: "subprocess.CompletedProcess[str]", folder: Path, error: str) -> None:

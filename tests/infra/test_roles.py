@@ -1,9 +1,12 @@
 """The roles in the templates: each has its own permissions and no others."""
 
 import json
+import re
 
 import pytest
 
+from contract.names import Image
+from contract.paths import PROJECT_ROOT
 from tests.infra.conftest import StageTemplates, as_list
 
 
@@ -156,6 +159,41 @@ def test_deploying_describes_the_rollback_alarms_only(templates: StageTemplates)
     names.discard(None)  # CloudFormation names the notification alarms
     assert len(named) == len(names)
     assert all(any(f":alarm:{name}" in resource for resource in named) for name in names)
+
+
+def documented_actions(role: str) -> set[str]:
+    """Return the actions that docs/operations.md lists for a role."""
+    docs = (PROJECT_ROOT / "docs/operations.md").read_text()
+    table = docs.partition("### Calls")[2].partition("\n## ")[0]
+    rows = [row for row in table.splitlines() if row.startswith(f"| {role} |")]
+    return set(re.findall(r"`([a-z0-9]+:[A-Za-z0-9*]+)`", "\n".join(rows)))
+
+
+def test_deploying_records_the_images_that_it_pushes(templates: StageTemplates) -> None:
+    """Not MLflow's: a new digest of it would deploy it."""
+    statements = _role_statements(templates, "RolesDeployingRole")
+    prefix = f"parameter/{templates.stage.prefix}"
+
+    write = json.dumps(_statement_with(statements, "ssm:PutParameter")["Resource"])
+    assert [f"{prefix}/{image}-image" in write for image in Image] == [True, True, False]
+    read = json.dumps(_statement_with(statements, "ssm:GetParameter")["Resource"])
+    assert all(f"{prefix}/{image}-image" in read for image in Image)
+
+
+@pytest.mark.parametrize(
+    ("role", "logical_id"),
+    [("deploying", "RolesDeployingRole"), ("training", "RolesTrainingRole")],
+)
+def test_roles_allow_the_calls_in_the_docs(
+    templates: StageTemplates, role: str, logical_id: str
+) -> None:
+    documented = documented_actions(role)
+
+    assert len(documented) > 10
+    allowed = _actions(_role_statements(templates, logical_id))
+    assert documented <= allowed
+    if role == "training":  # its table is complete
+        assert documented == allowed
 
 
 def test_invoking_invokes_the_endpoint_only(templates: StageTemplates) -> None:

@@ -2,7 +2,8 @@
 
 import json
 
-from contract.names import Image
+from contract.names import NO_IMAGE, Image, image_digest_parameter, image_platform
+from contract.settings.stage import Platform
 from tests.infra.conftest import StageTemplates, as_list
 
 
@@ -70,6 +71,23 @@ def test_repositories_are_immutable_scanned_and_keep_released_images(
         assert first["selection"]["tagPrefixList"] == ["release-"]
         assert first["selection"]["countNumber"] == 9999  # more than a repository will ever hold
         assert [rule["rulePriority"] for rule in others] == [2, 3]
+
+
+def test_each_image_has_a_parameter_for_its_digest(templates: StageTemplates) -> None:
+    parameters = templates.properties("AWS::SSM::Parameter")
+
+    assert {parameter["Name"]: parameter["Value"] for parameter in parameters} == {
+        image_digest_parameter(templates.stage, image): NO_IMAGE for image in Image
+    }
+
+
+def test_tasks_run_on_the_platform_that_images_are_built_for(templates: StageTemplates) -> None:
+    architectures = {"X86_64": Platform.AMD64, "ARM64": Platform.ARM64}
+    for task in templates.properties("AWS::ECS::TaskDefinition"):
+        platform = task["RuntimePlatform"]
+        assert platform["OperatingSystemFamily"] == "LINUX"
+        built_for = image_platform(templates.stage, Image.MLFLOW)
+        assert architectures[platform["CpuArchitecture"]] == built_for
 
 
 def test_only_aws_services_write_to_the_log_bucket(templates: StageTemplates) -> None:

@@ -10,7 +10,7 @@ from tests.emulator.account import Account, emulated_account
 from tests.infra.conftest import StageTemplates, stage_with
 from tests.infra.stacks import create_stacks
 from tests.mlflow_server.postgres import Postgres
-from tests.mlflow_server.task import Task
+from tests.mlflow_server.task import Task, task_of
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +32,7 @@ def task(account: Account, postgres: Postgres, tmp_path_factory: pytest.TempPath
     folder, stage = tmp_path_factory.mktemp("stacks"), stage_with("dev", {})
     build_app(stage, str(folder)).synth()
     outputs = create_stacks(account, StageTemplates(stage, folder))
-    definition = account.client("ecs").describe_task_definition(
-        taskDefinition=f"{stage.prefix}-mlflow"
-    )["taskDefinition"]
-    containers = {container["name"]: container for container in definition["containerDefinitions"]}
-    task = Task(account, postgres, outputs, containers)
-    # Postgres's password contains characters that must be escaped in a URI and in MLflow's auth
-    # configuration; a generated one doesn't.
-    account.client("secretsmanager").put_secret_value(
-        SecretId=task.secret_arn("TRACKING_SERVER_DATABASE_PASSWORD"),
-        SecretString=postgres.password,
-    )
-    return task
+    return task_of(account, stage, postgres, outputs)
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,14 @@ import requests
 
 from contract.names import MlflowUser, StackOutput
 from contract.paths import PROJECT_ROOT
+from contract.settings.stage import Stage
 from endpoints.ports import find_free_port
 from tests.emulator.account import Account
+from tests.images import engine
 from tests.mlflow_server.postgres import Postgres
+
+START_SECONDS = 120
+"""How long the server may take to start, on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -105,17 +110,67 @@ class Task:
                 process.terminate()
                 process.wait(30)
 
+    @contextmanager
+    def serving_container(self, image: str) -> Iterator[str]:
+        """Run the task's containers from an image, the migration first; yield the address."""
+        port = find_free_port()
+        with running_container(image, self, "migrate", port) as migrate:
+            assert engine("wait", migrate) == "0", engine("logs", migrate)
+        with running_container(image, self, "serve", port) as serve:
+            deadline = time.monotonic() + START_SECONDS
+            while not is_healthy(f"http://127.0.0.1:{port}"):
+                assert time.monotonic() < deadline, engine("logs", serve)
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+
+
+def task_of(
+    account: Account, stage: Stage, postgres: Postgres, outputs: Mapping[StackOutput, str]
+) -> Task:
+    """Return the task that a stage's service runs, with the database on this machine."""
+    definition = account.client("ecs").describe_task_definition(
+        taskDefinition=f"{stage.prefix}-mlflow"
+    )["taskDefinition"]
+    containers = {container["name"]: container for container in definition["containerDefinitions"]}
+    task = Task(account, postgres, outputs, containers)
+    # Postgres's password contains characters that must be escaped in a URI and in MLflow's auth
+    # configuration; a generated one doesn't.
+    account.client("secretsmanager").put_secret_value(
+        SecretId=task.secret_arn("TRACKING_SERVER_DATABASE_PASSWORD"),
+        SecretString=postgres.password,
+    )
+    return task
+
+
+@contextmanager
+def running_container(image: str, task: Task, container: str, port: int) -> Iterator[str]:
+    """Run a container of the task definition; passwords are not part of its command line."""
+    definition, variables = task.containers[container], task.variables(container, port)
+    assert definition["readonlyRootFilesystem"] is True
+    mounts = [mount["containerPath"] for mount in definition["mountPoints"]]
+    assert mounts == ["/tmp"]  # noqa: S108
+    name = engine(
+        *("run", "--detach", "--network=host", "--read-only", "--tmpfs=/tmp"),
+        *(f"--user={definition['user']}", *(f"--env={name}" for name in variables)),
+        *(image, *definition["command"]),
+        environment=variables,
+    )
+    try:
+        yield name
+    finally:
+        engine("rm", "--force", name, check=False)
+
 
 def is_healthy(address: str) -> bool:
     """Return the result of the load balancer's health check."""
     try:
         return requests.get(f"{address}/health", timeout=2).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 
 def _wait_until_healthy(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + START_SECONDS
     while not is_healthy(address):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()

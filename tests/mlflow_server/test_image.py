@@ -5,7 +5,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -20,7 +19,7 @@ from tests.images import ENGINE, build, engine, needs_engine
 from tests.infra.commands import make
 from tests.infra.conftest import stage_with
 from tests.mlflow_server.postgres import needs_postgres
-from tests.mlflow_server.task import Task, call, is_healthy
+from tests.mlflow_server.task import Task, call, is_healthy, running_container
 from tests.registry import Registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), needs_engine]
@@ -30,25 +29,6 @@ DEV = stage_with("dev", {})
 @pytest.fixture(scope="module")
 def image() -> str:
     return build(Image.MLFLOW)
-
-
-@contextmanager
-def running(image: str, task: Task, container: str, port: int) -> Iterator[str]:
-    """Run a container of the task definition; passwords are not part of its command line."""
-    definition, variables = task.containers[container], task.variables(container, port)
-    assert definition["readonlyRootFilesystem"] is True
-    mounts = [mount["containerPath"] for mount in definition["mountPoints"]]
-    assert mounts == ["/tmp"]  # noqa: S108
-    name = engine(
-        *("run", "--detach", "--network=host", "--read-only", "--tmpfs=/tmp"),
-        *(f"--user={definition['user']}", *(f"--env={name}" for name in variables)),
-        *(image, *definition["command"]),
-        environment=variables,
-    )
-    try:
-        yield name
-    finally:
-        engine("rm", "--force", name, check=False)
 
 
 def exit_code(name: str) -> str:
@@ -61,9 +41,9 @@ def test_it_migrates_and_serves_like_the_task(
 ) -> None:
     port = find_free_port()
     address = f"http://127.0.0.1:{port}"
-    with running(image, task, "migrate", port) as migrate:
+    with running_container(image, task, "migrate", port) as migrate:
         assert engine("wait", migrate) == "0", engine("logs", migrate)
-    with running(image, task, "serve", port) as serve:
+    with running_container(image, task, "serve", port) as serve:
         deadline = time.monotonic() + 60
         while not is_healthy(address):
             assert time.monotonic() < deadline, engine("logs", serve)

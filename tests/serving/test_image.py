@@ -137,20 +137,3 @@ def test_code_change_keeps_the_layers_below(image: str, tmp_path: Path) -> None:
         assert 0 < same.count(False) <= 3
     finally:
         engine("rmi", "stack-changed", check=False)
-
-
-def test_training_image_trains(tmp_path: Path) -> None:
-    train = build(Image.TRAIN)
-    result = json.loads(
-        engine(
-            "run",
-            "--rm",
-            "--network=none",
-            train,
-            "train",
-            "--families=ridge",
-            "--json",
-        )
-    )
-    assert result["winner"]["family"] == "ridge"
-    assert len(result["leaderboard"]) == 6

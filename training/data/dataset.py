@@ -125,8 +125,9 @@ def split(dataset: Dataset, settings: Settings) -> Split:
 
 
 def _read_table(path: str, settings: Settings, text: Collection[str] = ()) -> RawTable:
-    source, missing = settings.resolve_path(path), settings.data.missing_values
-    return read_table(source, missing, text, copy=settings.find_copy(path))
+    copy = settings.find_copy(path)
+    source = path if copy else settings.resolve_path(path)
+    return read_table(source, settings.data.missing_values, text, copy)
 
 
 def _count_validation_rows(rows: int, source: str, settings: Settings) -> int:

@@ -1,4 +1,4 @@
-"""The hosts of a training job, which know of each other only through tags of the parent run.
+"""The hosts of a training job, which coordinate through tags of the parent run only.
 
 Each host has one tag: its state, and a number that grows with each heartbeat. The leader's tag also
 invites the peers: they take part in a run once they have seen that tag change. A tag that stays the
@@ -157,21 +157,20 @@ class HostSession:
         leader, limit = self._cluster.leader, self._timeouts.start
         deadline = time.monotonic() + limit
         first: Mapping[str, Run] | None = None
-        logger.info("Waiting for %s, the leader, to start the training", leader)
         while True:
             runs = {run.info.run_id: run for run in find()}
             for run_id, run in runs.items():
                 if run.info.status == "FINISHED" and is_complete(run):
                     return run
-                if first is not None and self._is_current(run, first.get(run_id)):
-                    if run.info.status in ENDED:
-                        raise HostError(f"{self._describe_end(run)}; {ADVICE}")
-                    if self._status(run, leader, run.data.tags.get(ATTEMPT_TAG, "")):
-                        return run
-            first = runs if first is None else first
+                if first is not None and self._is_started(run, first.get(run_id)):
+                    return run
+            if first is None:
+                first = runs
+                logger.info("Waiting for %s, the leader, to start the training", leader)
             if time.monotonic() > deadline:
-                raise HostError(f"{leader}, the leader, did not start the training in {limit:g} s")
-            time.sleep(min(self._timeouts.heartbeat, 2))
+                same = "with the same data, code and settings"
+                raise HostError(f"{leader}, the leader, started no training {same} in {limit:g} s")
+            time.sleep(self._timeouts.poll)
 
     def __enter__(self) -> Self:
         return self
@@ -230,18 +229,26 @@ class HostSession:
         run_status = f"run {run.info.run_id} is {run.info.status}"
         return f"{leader}, the leader, has ended, and {run_status}{reason}"
 
-    def _is_current(self, run: Run, first: Run | None) -> bool:
-        """Return whether a run belongs to this attempt of the job.
+    def _is_started(self, run: Run, first: Run | None) -> bool:
+        """Return whether the leader trains in a run, in this attempt of the job.
 
         Args:
             run: The run as it is now.
             first: The run as it was when this host looked first; None if it wasn't there.
+
+        Raises:
+            HostError: The leader has ended.
         """
-        if first is None or (run.info.status in ENDED and first.info.status == "RUNNING"):
-            return True
-        # Not if the status has become RUNNING: its leader sets the attempt after that.
-        leader_tags = (ATTEMPT_TAG, HOST_STATUS_TAG + self._cluster.leader)
-        return any(run.data.tags.get(tag) != first.data.tags.get(tag) for tag in leader_tags)
+        leader, tags = self._cluster.leader, run.data.tags
+        leader_tags = (ATTEMPT_TAG, HOST_STATUS_TAG + leader)
+        changed = first is None or any(tags.get(t) != first.data.tags.get(t) for t in leader_tags)
+        invited = changed and self._status(run, leader, tags.get(ATTEMPT_TAG, "")) is not None
+        if run.info.status not in ENDED:
+            return invited
+        # Without an invitation, an end that was there before is that of an earlier attempt.
+        if invited or first is None or first.info.status == "RUNNING":
+            raise HostError(f"{self._describe_end(run)}; {ADVICE}")
+        return False
 
     @staticmethod
     def _status(run: Run, host: str, attempt: str) -> HostStatus | None:

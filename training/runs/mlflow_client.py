@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from contract.errors import TrackingError
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings
+from contract.training_job import JobVariable
 from training.runs.call_thread import CallThread
 from training.runs.tags import HOST_TAG
 
@@ -289,8 +290,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _git_commit_tag() -> dict[str, str]:
-    # MLflow reads the commit of the script that was started; the code that trains is here.
-    commit = get_git_commit(str(PROJECT_ROOT))
+    # MLflow reads the commit of the script that was started; the code that trains is here. An image
+    # contains no repository: its job is told the commit.
+    commit = get_git_commit(str(PROJECT_ROOT)) or os.environ.get(JobVariable.GIT_COMMIT)
     return {MLFLOW_GIT_COMMIT: commit} if commit else {}
 
 

@@ -6,7 +6,6 @@ An interrupted training is found by its fingerprint, and resumed in the same par
 import json
 import shutil
 import time
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,11 +14,7 @@ from pathlib import Path
 import mlflow.artifacts
 import mlflow.sklearn
 import pandas as pd
-from mlflow.data.dataset_source_registry import resolve_dataset_source
-from mlflow.data.pandas_dataset import PandasDataset
-from mlflow.entities import Dataset as DatasetEntity
-from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Run
-from mlflow.types import Schema
+from mlflow.entities import LoggedModelOutput, Run
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID
 from sklearn.pipeline import Pipeline
 
@@ -29,10 +24,11 @@ from contract.settings.loader import Settings
 from training.cluster import SINGLE_HOST, Cluster
 from training.data.dataset import Dataset, Split
 from training.metrics import METRICS, Metrics
+from training.runs.dataset_inputs import dataset_inputs
 from training.runs.host_session import HostSession, new_attempt
-from training.runs.logged_tables import hash_rows, write_tables
+from training.runs.logged_tables import write_tables
 from training.runs.mlflow_client import MLFLOW_ERRORS, TrackingClient, short_timeouts
-from training.runs.model_writer import ModelWriter, infer_schema
+from training.runs.model_writer import ModelWriter
 from training.runs.run_lock import RunLock, heartbeat
 from training.runs.scratch import scratch_folder
 from training.runs.tags import (
@@ -190,7 +186,7 @@ class Tracker:
         """
 
         def is_complete(run: Run) -> bool:
-            return set(combinations) <= set(self._load_training(run).tracked)
+            return set(combinations) <= set(self.tracked(run.info.run_id))
 
         def find() -> Sequence[Run]:
             query = f"{self._query} and tags.`{JOB_TAG}` = '{self._cluster.job}'"
@@ -200,8 +196,11 @@ class Tracker:
         with ExitStack() as locked, self.hosts, self._client.terminate_on_failure():
             run = self.hosts.wait_for_leader(find, is_complete)
             run_id, host = run.info.run_id, self._cluster.current_host
-            training = self._load_training(run)
-            if not training.finished:
+            with self._client.errors():
+                training = self._load_training(run)
+            if training.finished:
+                yield training
+            else:
                 own = f"{run_id}.{host}"
                 lock = RunLock.acquire(self._locks, own, running=False, tags={})
                 if not lock:
@@ -212,8 +211,6 @@ class Tracker:
                 with self._prepare(own, data_split):
                     yield training
                 self.hosts.finish()
-            else:
-                yield training
 
     def invite_peers(self, training: PreviousTraining) -> None:
         """Let the peers find a finished training, in which nothing is left to do."""
@@ -295,7 +292,7 @@ class Tracker:
         folder = self._settings.root / ".local" / "scratch"
         with scratch_folder(folder, name, self._locks) as scratch:
             self._scratch = scratch
-            self._inputs = _dataset_inputs(data_split)
+            self._inputs = dataset_inputs(data_split)
             self._models = ModelWriter(data_split, scratch / "models")
             yield
 
@@ -310,9 +307,10 @@ class Tracker:
         tags = {
             FINGERPRINT_TAG: self._fingerprint,
             HEARTBEAT_TAG: heartbeat(),
-            JOB_TAG: self._cluster.job,
             ATTEMPT_TAG: attempt,
         }
+        if previous or self._cluster.job:  # the job before must not take the run over again
+            tags[JOB_TAG] = self._cluster.job
         with self._client.errors():
             run_id = previous.run_id if previous else self._settings.tracking.run_id
             lock = previous.lock if previous else None
@@ -374,35 +372,6 @@ class Tracker:
         self._client.log_batch(
             run_id, tags=digests | ({TEST_DIGEST_TAG: test.digest} if test else {})
         )
-
-
-class _FastPandasDataset(PandasDataset):  # type: ignore[misc]
-    """MLflow's dataset, without its slow look at each value for the schema and the digest."""
-
-    def _compute_digest(self) -> str:
-        return hash_rows(self.df)[:8]  # as long as MLflow's own
-
-    @property
-    def schema(self) -> Schema:
-        return infer_schema(self.df)
-
-
-def _dataset_inputs(data_split: Split) -> list[DatasetInput]:
-    with warnings.catch_warnings():  # MLflow warns that a path may be a local artifact's
-        warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-        source = resolve_dataset_source(data_split.source)
-    datasets = {"training": ("train", data_split.train), "validation": ("val", data_split.val)}
-    return [
-        DatasetInput(
-            DatasetEntity(
-                **_FastPandasDataset(
-                    dataset.to_frame(), source, str(dataset.y.name), name
-                ).to_dict()
-            ),
-            [InputTag("mlflow.data.context", context)],
-        )
-        for context, (name, dataset) in datasets.items()
-    ]
 
 
 def _copy(source: Path, target: Path) -> None:

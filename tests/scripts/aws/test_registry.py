@@ -7,7 +7,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from botocore.exceptions import BotoCoreError
 
 from contract.errors import InfraError
 from endpoints.ports import find_free_port
@@ -130,8 +129,9 @@ def test_wrong_token_is_reported_in_one_line(address: str) -> None:
         Repository(address, "name", "wrong").get_manifest("latest")
 
 
-def test_unreachable_registry_is_an_error_of_botocore() -> None:
+def test_unreachable_registry_is_reported_in_one_line() -> None:
     repository = Repository(f"http://127.0.0.1:{find_free_port()}", "name", TOKEN)
 
-    with pytest.raises(BotoCoreError, match="Could not connect to the endpoint URL"):
+    with pytest.raises(InfraError, match=r"/name: Could not connect to the endpoint URL") as error:
         repository.upload_blob(LAYER, lambda: io.BytesIO(CONTENT))
+    assert "\n" not in str(error.value)

@@ -1,8 +1,10 @@
 """What a host concludes from the tags of the parent run, and what it does to other hosts' runs."""
 
+import logging
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +13,12 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from contract.errors import HostError, WorkerError
+from contract.process import Interrupted
 from contract.settings.loader import Settings
-from tests.helpers import Recorder
+from tests.helpers import Recorder, train_in_process
 from training.cluster import Cluster, HostTimeouts
 from training.data.dataset import Split, read_training, split
+from training.result import ShareResult, TrainingResult
 from training.runs.host_session import HostStatus, Silence, State
 from training.runs.tags import ATTEMPT_TAG, HOST_STATUS_TAG, HOST_TAG, JOB_TAG
 from training.runs.tracker import Tracker
@@ -59,26 +63,37 @@ def _wait(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_failed_peer_terminates_only_its_own_runs_and_the_leader_says_why(hosts: Hosts) -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (WorkerError("the worker process was killed"), "FAILED", "the worker process was killed"),
+        (Interrupted(signal.SIGTERM), "KILLED", "interrupted"),
+        (ValueError("a\nb"), "FAILED", "ValueError: a b"),
+    ],
+    ids=["error", "interrupt", "defect"],
+)
+def test_failed_peer_terminates_only_its_own_runs_and_the_leader_says_why(
+    hosts: Hosts, error: BaseException, status: str, reason: str
+) -> None:
     leader, peer = hosts.tracker("algo-1"), hosts.tracker("algo-2")
     children: list[str] = []
 
     def fail() -> None:
         with peer.join(hosts.data_split, ["b"]) as training:
             children.append(hosts.start_child(peer, training.run_id, "b"))
-            raise WorkerError("the worker process was killed")
+            raise error
 
     with leader.parent_run(hosts.data_split, None, None) as parent_id:
         leader_child = hosts.start_child(leader, parent_id, "a")
-        with pytest.raises(WorkerError):
+        with pytest.raises(type(error)):
             fail()
 
         (peer_child,) = children
-        assert hosts.status(peer_child) == "FAILED"
+        assert hosts.status(peer_child) == status
         assert hosts.status(leader_child) == hosts.status(parent_id) == "RUNNING"
         assert hosts.client.get_run(peer_child).data.tags[HOST_TAG] == "algo-2"
         _wait(lambda: leader.hosts.problem)
-        assert leader.hosts.problem == "algo-2 failed: the worker process was killed"
+        assert leader.hosts.problem == f"algo-2 failed: {reason}"
         assert not leader.hosts.peers_done
 
 
@@ -144,15 +159,73 @@ def test_run_of_a_dead_earlier_attempt_is_not_joined(hosts: Hosts) -> None:
 
     peer = hosts.tracker("algo-2", IMPATIENT)
 
-    reason = "algo-1, the leader, did not start the training in 1 s"
+    reason = "algo-1, the leader, started no training with the same data, code and settings in 1 s"
     with pytest.raises(HostError, match=reason), peer.join(hosts.data_split, ["b"]):
         pytest.fail("joined")
+
+
+class _Waiting(logging.Handler):
+    """Notices that a peer has looked for the leader's run for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.event.set()
+
+
+@pytest.fixture
+def waiting() -> Iterator[threading.Event]:
+    logger, handler = logging.getLogger("training.runs.host_session"), _Waiting()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler.event
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_waiting_peer_notices_that_the_leader_fails(
+    hosts: Hosts, waiting: threading.Event, resumed: bool
+) -> None:
+    leader, peer = hosts.tracker("algo-1"), hosts.tracker("algo-2")
+
+    def fail() -> None:
+        previous = leader.find(1) if resumed else None
+        with leader.parent_run(hosts.data_split, None, previous):
+            raise WorkerError("the worker process was killed")
+
+    def lead() -> None:
+        assert waiting.wait(60)
+        with pytest.raises(WorkerError):
+            fail()
+
+    def follow() -> None:
+        with peer.join(hosts.data_split, ["b"]):  # if it looks just before the leader fails
+            _wait(lambda: peer.hosts.problem)
+            peer.hosts.check_leader()
+
+    if resumed:  # by the second attempt of the job, from a first one that failed as well
+        with pytest.raises(WorkerError):
+            fail()
+        leader = hosts.tracker("algo-1")
+    thread = threading.Thread(target=lead)
+    thread.start()
+
+    reason = "algo-1, the leader, has ended, and run .* is FAILED"
+    with pytest.raises(HostError, match=reason):
+        follow()
+    thread.join(60)
 
 
 def test_peer_without_leader_fails_in_words(settings: Settings) -> None:
     cluster = Cluster("job", HOSTS, "algo-2", IMPATIENT)
 
-    with Worker() as worker, pytest.raises(HostError, match="algo-1, the leader, did not start"):
+    with (
+        Worker() as worker,
+        pytest.raises(HostError, match="algo-1, the leader, started no training"),
+    ):
         train_share(settings, Recorder(), worker, cluster)
 
 
@@ -169,24 +242,51 @@ def test_leader_without_peer_fails_in_words(settings: Settings) -> None:
     )
 
 
-def test_peer_without_combinations_ends_at_once(settings: Settings) -> None:
-    results: list[Any] = []
+def _train_on_two_hosts(
+    settings: Settings, job: str, force: bool = False
+) -> tuple[TrainingResult, ShareResult]:
+    """Train on two hosts, each a thread of this process with a worker process."""
+    leader, peer = (Cluster(job, HOSTS, host, FAST) for host in HOSTS)
+    results: list[TrainingResult] = []
 
     def lead() -> None:
         with Worker() as worker:
-            cluster = Cluster("job", HOSTS, "algo-1", FAST)
-            results.append(train(settings, Recorder(), worker, cluster=cluster))
+            results.append(train(settings, Recorder(), worker, force, leader))
 
     thread = threading.Thread(target=lead)
     thread.start()
     with Worker() as worker:
-        share = train_share(settings, Recorder(), worker, Cluster("job", HOSTS, "algo-2", FAST))
+        share = train_share(settings, Recorder(), worker, peer)
     thread.join(60)
+    return results[0], share
 
-    (result,) = results
-    assert (share.combinations, share.already_tracked) == (0, 0)
-    assert share.parent_run_id == result.parent_run_id
+
+def test_peer_without_combinations_ends_at_once(settings: Settings) -> None:
+    result, share = _train_on_two_hosts(settings, "job")
+
+    assert share == ShareResult(result.parent_run_id, combinations=0, already_tracked=0)
     assert len(result.leaderboard) == 2
+
+
+def test_finished_training_ends_all_hosts_and_force_trains_again(change: Any) -> None:
+    settings = change(grids__ridge={"alpha": [1, 10], "fit_intercept": [True, False]})
+    first = train_in_process(settings)
+
+    result, share = _train_on_two_hosts(settings, "job-1")
+    assert result.already_tracked == 4
+    assert share == ShareResult(first.parent_run_id, combinations=2, already_tracked=2)
+
+    result, share = _train_on_two_hosts(settings, "job-2", force=True)
+    assert result.already_tracked == 0
+    assert result.parent_run_id != first.parent_run_id
+    assert share == ShareResult(result.parent_run_id, combinations=2, already_tracked=0)
+    assert [(entry.name, entry.metrics) for entry in result.leaderboard] == [
+        (entry.name, entry.metrics) for entry in first.leaderboard
+    ]
+
+    # The job that is started again resumes its own run.
+    again, _ = _train_on_two_hosts(settings, "job-2", force=True)
+    assert (again.parent_run_id, again.already_tracked) == (result.parent_run_id, 4)
 
 
 @pytest.mark.parametrize(

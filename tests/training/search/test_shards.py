@@ -143,3 +143,30 @@ def test_units_that_are_no_partition_are_refused() -> None:
 
     with pytest.raises(FamilyError, match="_ForgetfulFamily: work_units"):
         assign_shares([grid], _cluster(2))
+
+
+def test_units_are_what_each_family_fits_together() -> None:
+    grids = plan_grids(load_settings(PROJECT_ROOT / "settings.toml"))
+
+    units = {grid.name: grid.family.work_units(grid.combinations) for grid in grids}
+
+    assert [len(unit.combinations) for unit in units["ridge"]] == [3, 3]
+    assert [len(unit.combinations) for unit in units["elasticnet"]] == [9, 9]
+    assert [len(unit.combinations) for unit in units["xgboost"]] == [3] * 18
+    for unit in units["xgboost"]:
+        (rest,) = {
+            tuple((key, value) for key, value in params.items() if key != "n_estimators")
+            for params in unit.combinations
+        }
+        assert len(rest) == 3
+    for name in ("ridge", "elasticnet"):
+        for unit in units[name]:
+            assert len({params["fit_intercept"] for params in unit.combinations}) == 1
+
+
+def test_combination_that_shares_no_work_is_a_unit_of_its_own() -> None:
+    own: list[Params] = [{"alpha": 1, "positive": value} for value in (True, False)]
+
+    units = RIDGE.work_units([*own, {"alpha": 1}, {"alpha": 2}])
+
+    assert sorted(len(unit.combinations) for unit in units) == [1, 1, 2]
