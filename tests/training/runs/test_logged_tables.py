@@ -162,6 +162,7 @@ def test_lost_table_is_reported_in_one_line(in_s3: Settings, folder: Path, bucke
 def test_other_split_is_not_released(in_s3: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A release's validation metrics must not be those of rows that the model was fitted on."""
     train_in_process(in_s3)
+
     def split_differently(data: Dataset, settings: Settings) -> Split:
         other = settings.data.model_copy(update={"seed": 1})
         return split(data, settings.model_copy(update={"data": other}))
