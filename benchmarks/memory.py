@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 POINTS = (
     (1, 1, 2),
-    (30, 1, 2),
     (100, 1, 2),
     (100, 1, 18),
     (1, 10, 2),
@@ -47,9 +46,9 @@ about square, which is the worst case for the linear families' matrices.
 """
 GRID = """
 [grids.xgboost]
-n_estimators = [50]
+n_estimators = [20]
 """
-"""All boosters of the default grid, with a tenth of their rounds: these take no memory."""
+"""All boosters of the default grid, with few rounds: a tree takes little memory."""
 SIMULATED_CPUS = """
 import joblib
 
