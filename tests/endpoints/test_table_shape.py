@@ -19,7 +19,7 @@ from endpoints.sagemaker.sizing import TableShape
 from endpoints.sagemaker.table_shape import estimate_rows, measure_table
 from endpoints.sagemaker.tables import Table
 
-NO_ACCOUNT: object = None
+NO_ACCOUNT: Any = None
 """Files on this machine need none."""
 AMES = PROJECT_ROOT / "data/train.csv"
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
