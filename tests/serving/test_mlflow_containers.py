@@ -17,20 +17,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from contract.names import Image
 from contract.settings.loader import Settings
+from endpoints.container_engine import IMAGE_NAMES
 from tests.emulator.account import ACCOUNT, emulated_account
 from tests.helpers import VENV, train_in_process
-from tests.images import ENGINE, build_small, engine, needs_engine
+from tests.images import ENGINE, build, build_small, engine, needs_engine
 from tests.registry import Registry
 from training.release import release
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), needs_engine]
 BASE = "localhost/stack-test:python"
 """In the place of `python:<version>-slim`."""
-BASE_DOCKERFILE = """\
-FROM docker.io/library/python:3.11-slim-bookworm
+BASE_DOCKERFILE = f"""\
+# It has the packages of the models already, whose installation would take minutes.
+FROM {IMAGE_NAMES[Image.TRAIN]}
 # The pip that a model pins trusts only its own certificates, not those of this machine's network.
 ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt
+RUN pip --python /opt/venv/bin/python install --quiet pip
 """
 ECR = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
 DOCKER = """\
@@ -116,6 +120,7 @@ def _predict(image: str, rows: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype
 
 @pytest.fixture
 def base_image(tmp_path: Path) -> str:
+    build(Image.TRAIN)
     (tmp_path / "base").mkdir()
     (tmp_path / "base/Dockerfile").write_text(BASE_DOCKERFILE)
     engine("build", f"--tag={BASE}", str(tmp_path / "base"))
@@ -132,7 +137,7 @@ def _read_rows(settings: Settings) -> pd.DataFrame:
 def test_mlflow_builds_containers_of_a_run_and_of_a_registered_model(
     settings: Settings, base_image: str, tmp_path: Path
 ) -> None:
-    """Both are built by one test, because they share the layers that take minutes to install."""
+    """Both are built by one test, because they share most layers."""
     train_in_process(settings)
     released = release(settings)
     environment = _write_commands(tmp_path) | {"MLFLOW_TRACKING_URI": settings.tracking_uri}

@@ -38,9 +38,11 @@ def stage(
             put_image(account, templates_of_stage.stage, image)
         hosts = {outputs[StackOutput.MLFLOW_URI]: server.uri}
         account.control_jobs(hosts=hosts)
-        server.start()
-        yield EmulatedStage(account, templates_of_stage.stage, outputs, server)
-        server.kill()
+        try:
+            server.start()
+            yield EmulatedStage(account, templates_of_stage.stage, outputs, server)
+        finally:
+            server.kill()
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from contract.errors import ReleaseError
 from contract.release import Release
 from contract.settings.loader import Settings, load_settings
 from tests.helpers import train_in_process, write_settings
-from training.data.dataset import Dataset, Split, split
+from training.data.dataset import split
 from training.release import release
 from training.result import TrainingResult
 from training.runs import logged_tables
@@ -163,7 +163,7 @@ def test_other_split_is_not_released(in_s3: Settings, monkeypatch: pytest.Monkey
     """A release's validation metrics must not be those of rows that the model was fitted on."""
     train_in_process(in_s3)
 
-    def split_differently(data: Dataset, settings: Settings) -> Split:
+    def split_differently(data: Any, settings: Settings) -> Any:
         other = settings.data.model_copy(update={"seed": 1})
         return split(data, settings.model_copy(update={"data": other}))
 
