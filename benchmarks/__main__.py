@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import growth, serving, synthesis, training
+from benchmarks import growth, memory, serving, synthesis, training
 from scripts.console import main
 
 
@@ -14,6 +14,7 @@ class Benchmark(StrEnum):
 
     TRAINING = "training"
     GROWTH = "growth"
+    MEMORY = "memory"
     SERVING = "serving"
     SYNTHESIS = "synthesis"
 
@@ -34,6 +35,8 @@ def command(
         training.run(repeats, per_family)
     if Benchmark.GROWTH in selected:
         growth.run()
+    if Benchmark.MEMORY in selected:
+        memory.run()
     if Benchmark.SERVING in selected:
         serving.run(repeats, seconds)
     if Benchmark.SYNTHESIS in selected:

@@ -37,12 +37,12 @@ Points = dict[int, Usage]
 def run() -> None:
     """Train on longer and on wider tables; print the figures; write growth.json and growth.svg."""
     settings = load_settings(PROJECT_ROOT / "settings.toml")
-    table = _read(settings)
+    table = read_table(settings)
     rows = {
         len(table) * factor: _train(repeat_rows(table, factor, settings), settings)
         for factor in ROW_FACTORS
     }
-    n_columns = len(_feature_columns(table, settings))
+    n_columns = len(feature_columns(table, settings))
     columns = {
         n_columns * factor: _train(repeat_columns(table, factor, settings), settings)
         for factor in COLUMN_FACTORS
@@ -62,14 +62,16 @@ def run() -> None:
     logger.info(f"written: {file.relative_to(PROJECT_ROOT)}, {figure.relative_to(PROJECT_ROOT)}")
 
 
-def _read(settings: Settings) -> pd.DataFrame:
+def read_table(settings: Settings) -> pd.DataFrame:
+    """Read the training table that the settings name."""
     markers = list(settings.data.missing_values)
     return pd.read_csv(
         settings.resolve_path(settings.data.train), keep_default_na=False, na_values=markers
     )
 
 
-def _feature_columns(table: pd.DataFrame, settings: Settings) -> list[str]:
+def feature_columns(table: pd.DataFrame, settings: Settings) -> list[str]:
+    """Return the columns of a table without the label and the id."""
     others = {settings.data.label, settings.data.id}
     return [str(name) for name in table if name not in others]
 
@@ -89,7 +91,7 @@ def repeat_columns(table: pd.DataFrame, factor: int, settings: Settings) -> pd.D
     copies = [table]
     for number in range(2, factor + 1):
         order = random.permutation(len(table))
-        copy = _with_noise(table, settings, random)[_feature_columns(table, settings)].iloc[order]
+        copy = _with_noise(table, settings, random)[feature_columns(table, settings)].iloc[order]
         copies.append(copy.reset_index(drop=True).add_suffix(f"_{number}"))
     return pd.concat(copies, axis=1)
 
@@ -107,23 +109,26 @@ def _with_noise(
 
 def _train(table: pd.DataFrame, settings: Settings) -> Usage:
     """Measure `make train` on a table."""
-    logger.info(f"growth: {len(table):,} rows, {len(_feature_columns(table, settings)):,} columns")
+    logger.info(f"growth: {len(table):,} rows, {len(feature_columns(table, settings)):,} columns")
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         table.to_csv(folder / "train.csv", index=False, na_rep="NA")
-        data = settings.data
-        environment = write_settings(folder, GRID) | {
-            "STACK_DATA__TRAIN": str(folder / "train.csv"),
-            "STACK_DATA__TEST": "",
-            "STACK_DATA__TEST_LABELS": "",
-            "STACK_DATA__CATEGORICAL": _with_copies(data.categorical, table),
-            "STACK_DATA__MISSING_AS_CATEGORY": _with_copies(
-                settings.data.missing_as_category, table
-            ),
-        }
+        environment = write_settings(folder, GRID) | table_environment(table, settings)
+        environment["STACK_DATA__TRAIN"] = str(folder / "train.csv")
         usage = measure("scripts.train", "--json", **environment)
     logger.info(f"  {usage.seconds:.1f} s, {usage.peak_megabytes:,.0f} MB")
     return usage
+
+
+def table_environment(table: pd.DataFrame, settings: Settings) -> dict[str, str]:
+    """Return the variables with which a repeated table is trained on, without test rows."""
+    data = settings.data
+    return {
+        "STACK_DATA__TEST": "",
+        "STACK_DATA__TEST_LABELS": "",
+        "STACK_DATA__CATEGORICAL": _with_copies(data.categorical, table),
+        "STACK_DATA__MISSING_AS_CATEGORY": _with_copies(data.missing_as_category, table),
+    }
 
 
 def _with_copies(names: Sequence[str], table: pd.DataFrame) -> str:

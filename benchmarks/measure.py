@@ -15,6 +15,8 @@ from contract.errors import StackError
 from contract.paths import PROJECT_ROOT
 
 SAMPLE_SECONDS = 0.05
+FORK_SECONDS = 0.5
+"""How long a new process is not counted: it has its parent's pages until it executes a program."""
 MEGABYTE = 1e6
 
 
@@ -98,6 +100,7 @@ class _PeakMemory:
 
     def __init__(self, pid: int) -> None:
         self._stopped, self._peak = Event(), 0
+        self._seen_at: dict[int, float] = {}
         self._thread = Thread(target=self._sample, args=(psutil.Process(pid),), daemon=True)
         self._thread.start()
 
@@ -113,7 +116,12 @@ class _PeakMemory:
                 processes = [process, *process.children(recursive=True)]
             except psutil.NoSuchProcess:
                 return
-            self._peak = max(self._peak, sum(map(_resident, processes)))
+            counted = [process for process in processes if not self._may_be_fork(process)]
+            self._peak = max(self._peak, sum(map(_resident, counted)))
+
+    def _may_be_fork(self, process: psutil.Process) -> bool:
+        now = time.monotonic()
+        return now - self._seen_at.setdefault(process.pid, now) < FORK_SECONDS
 
 
 def _resident(process: psutil.Process) -> int:

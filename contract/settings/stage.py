@@ -184,14 +184,8 @@ class Stage(SettingsSection):
 
     @property
     def endpoint_vcpus(self) -> int:
-        """The vCPUs of one endpoint instance, derived from the name of its size.
-
-        In the instance families that SageMaker serves on, `medium` and `large` have 2, `xlarge` has
-        4, `2xlarge` has 8, and so on.
-        """
-        size = self.endpoint_instance_type.rpartition(".")[2]
-        number, xlarge, _ = size.partition("xlarge")
-        return 4 * int(number or 1) if xlarge and (number or "1").isdigit() else 2
+        """The vCPUs of one endpoint instance."""
+        return count_vcpus(self.endpoint_instance_type)
 
     @property
     def training_has_local_storage(self) -> bool:
@@ -219,6 +213,17 @@ class Stage(SettingsSection):
     def prefix(self) -> str:
         """The prefix of the stage's names on AWS: `house-prices-dev`."""
         return f"{self.project}-{self.name}"
+
+
+def count_vcpus(instance_type: str) -> int:
+    """Return the vCPUs of an instance type, derived from the name of its size.
+
+    In the instance families that SageMaker trains and serves on, `medium` and `large` have 2,
+    `xlarge` has 4, `2xlarge` has 8, and so on.
+    """
+    size = instance_type.rpartition(".")[2]
+    number, xlarge, _ = size.partition("xlarge")
+    return 4 * int(number or 1) if xlarge and (number or "1").isdigit() else 2
 
 
 def _platform_of(instance_type: str) -> Platform:

@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ class Table:
     """SHA-256 of the files' digests, or of the objects' keys and entity tags."""
     size: int
     """Bytes."""
+    objects: Mapping[str, int] = field(default_factory=dict)
+    """The bytes of each object, by its key, of a table that is in S3 already."""
 
 
 def find_tables(settings: Settings, account: AwsAccount, bucket: str) -> list[Table]:
@@ -137,7 +140,8 @@ def _find_in_s3(channel: Channel, uri: str, account: AwsAccount, bucket: str) ->
         raise DataError(f"{uri}: no .csv or .parquet object there")
     content = "".join(f"{entry['Key']} {entry['ETag']} {entry['Size']}\n" for entry in objects)
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return Table(channel, (), uri, digest, sum(int(entry["Size"]) for entry in objects))
+    sizes = {str(entry["Key"]): int(entry["Size"]) for entry in objects}
+    return Table(channel, (), uri, digest, sum(sizes.values()), sizes)
 
 
 def _upload_file(s3: Any, file: Path, bucket: str, key: str) -> None:  # noqa: ANN401 - boto3's

@@ -25,6 +25,7 @@ from contract.release import Release
 from contract.settings.loader import Settings
 from contract.settings.stage import Stage
 from contract.training_job import RESULT_FILE
+from endpoints.sagemaker.capacity import check_capacity
 from endpoints.sagemaker.job_log import JobLog
 from endpoints.sagemaker.jobs import JobState, TrainingJobs
 from endpoints.sagemaker.request import JobRequest
@@ -200,6 +201,7 @@ class SageMakerTarget(Target):
             force: Whether to train what is tracked already.
             spent_seconds: What the job that is repeated has used of the time limit.
         """
+        check_capacity(request.tables, self.settings, self.stage, self._account)
         number = int(previous.name.removeprefix(request.job_prefix)) + 1 if previous else 1
         name = f"{request.job_prefix}{number}"
         # A training that did not complete goes on with what it has tracked itself.

@@ -90,17 +90,23 @@ class LinearFamily(Family):
         """Prepare the rows once with and once without an intercept."""
         groups, others = self._by_intercept(combinations)
         for intercept, group in groups.items():
-            start = time.perf_counter()
-            rows = CenteredRows.from_rows(X, y, intercept)
-            solve = self.solver(rows)
-            preparation = (time.perf_counter() - start) / len(group)
-            for params in group:
-                start = time.perf_counter()
-                model = self.model(params, seed)
-                rows.set_coefficients(model, solve(model))
-                yield Fit(params, model, preparation + time.perf_counter() - start)
+            yield from self._fit_group(group, X, y, seed, intercept)
         if others:
             yield from super().fit_grid(others, X.astype(np.float64), y, seed)
+
+    def _fit_group(
+        self, group: Sequence[Params], X: Matrix, y: Vector, seed: int, intercept: bool
+    ) -> Iterator[Fit]:
+        # In a generator of its own, so that the rows are freed before the next group's are copied.
+        start = time.perf_counter()
+        rows = CenteredRows.from_rows(X, y, intercept)
+        solve = self.solver(rows)
+        preparation = (time.perf_counter() - start) / len(group)
+        for params in group:
+            start = time.perf_counter()
+            model = self.model(params, seed)
+            rows.set_coefficients(model, solve(model))
+            yield Fit(params, model, preparation + time.perf_counter() - start)
 
     def work_units(self, combinations: Sequence[Params]) -> Sequence[WorkUnit]:
         """Return one unit per preparation of the rows, and the combinations that need their own."""
