@@ -23,7 +23,7 @@ from scripts.aws import ecr
 from scripts.aws.registry import Repository
 from scripts.local.images import BuildError
 from tests.emulator.account import Account, emulated_account
-from tests.emulator.permissions import calls_by, calls_without_permission, role_environment
+from tests.emulator.permissions import calls_by, calls_without_permission
 from tests.images import build_small, engine, needs_engine
 from tests.infra.commands import make
 from tests.infra.conftest import stage_with
@@ -71,7 +71,7 @@ def test_make_build_and_push_records_the_image_as_the_deploying_role(
     role = aws_account.outputs(StackName.BASE)[StackOutput.DEPLOYING_ROLE]
     command = ("build-and-push", "ARGS=serve")
 
-    output = make(account, *command, **role_environment(account, role))
+    output = make(account, *command, **account.credentials(role))
 
     uri = find_image(aws_account, Image.SERVE)
     digest = uri.partition("@")[2]
@@ -80,7 +80,7 @@ def test_make_build_and_push_records_the_image_as_the_deploying_role(
     assert find_digest(aws_account, Image.SERVE, release_tag(digest)) == digest
     assert "ecr:PutImage" in calls_by(account, role)
     assert not calls_without_permission(account, role)
-    assert "Building" not in make(account, *command, **role_environment(account, role))
+    assert "Building" not in make(account, *command, **account.credentials(role))
 
 
 def test_image_is_pushed_once_with_the_manifest_that_sagemaker_accepts(

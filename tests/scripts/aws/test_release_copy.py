@@ -27,7 +27,7 @@ from scripts.aws.registry import CONFIG_TYPE, LAYER_TYPE, Descriptor, sha256_dig
 from scripts.aws.release_copy import ReleaseCopy, copy_release
 from tests.contract.test_release import change, write_release
 from tests.emulator.account import Account
-from tests.emulator.permissions import calls_by, calls_without_permission, role_environment
+from tests.emulator.permissions import calls_by, calls_without_permission
 from tests.helpers import run_make
 from tests.infra.conftest import stage_with
 from tests.infra.stacks import deployed_account
@@ -97,7 +97,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side
         patch.setenv("STACK_INFRA__ALARM_EMAIL", "team@example.com")
         config.write_text(_profile("dev", dev, {}) + _profile("prod", prod, {}))
         admins = Side(DEV, dev, near), Side(PROD, prod, far)
-        roles = [role_environment(side.account, side.role) for side in admins]
+        roles = [side.account.credentials(side.role) for side in admins]
         config.write_text(_profile("dev", dev, roles[0]) + _profile("prod", prod, roles[1]))
         yield Side(DEV, dev, near), Side(PROD, prod, far)
 
@@ -214,7 +214,7 @@ def test_interrupted_copy_is_invisible_and_continued(
     image = source.push(Image.TRAIN)
     _release(source, tmp_path, "4", train=image)
     before = target.object_keys()
-    denied = {"action": "s3:PUT", "code": "AccessDenied", "status": 403, "message": "not now"}
+    denied = {"action": "s3:PutObject", "code": "AccessDenied", "status": 403, "message": "not now"}
     target.account.inject_faults(denied)
 
     with pytest.raises(ReleaseError, match="not now"):
@@ -292,9 +292,9 @@ def test_deploying_roles_of_both_stages_allow_every_call(source: Side, target: S
     """The tests above called with these roles."""
     assert calls_by(source.account, source.role) == {
         *("sts:GetCallerIdentity", "cloudformation:DescribeStacks"),
-        *("ecr:GetAuthorizationToken", "s3:HEAD", "s3:GET", "s3:PUT"),
+        *("ecr:GetAuthorizationToken", "s3:GetObject", "s3:ListBucket", "s3:PutObject"),
     }
-    assert {"ecr:DescribeImages", "s3:PUT"} <= calls_by(target.account, target.role)
+    assert {"ecr:DescribeImages", "s3:PutObject"} <= calls_by(target.account, target.role)
     for side in (source, target):
         assert not calls_without_permission(side.account, side.role)
 
@@ -303,7 +303,7 @@ def test_manifest_is_written_last(source: Side, target: Side) -> None:
     puts = [
         call["path"]
         for call in target.account.calls()
-        if call["service"] == "s3" and call["action"] == "PUT" and f"/{MODEL}/2/" in call["path"]
+        if call["action"] == "PutObject" and f"/{MODEL}/2/" in call["path"]
     ]
     assert len(puts) > 1
     assert puts[-1].endswith(f"/{MANIFEST_FILE}")
