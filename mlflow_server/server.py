@@ -16,11 +16,12 @@ UVICORN_OPTIONS = (
     f"--timeout-keep-alive {LOAD_BALANCER_IDLE_SECONDS + 5}",
 )
 
-AUTH_CACHE_SECONDS = 60
+AUTH_CACHE_SECONDS = 10
 """How long a verified password is remembered, by each worker.
 
 Verifying one takes 0.05 to 0.2 s of CPU, by design of its hash, and a training sends twenty
-requests per combination. A deleted user, or an old password, is accepted for that long.
+requests per combination. The worker that deletes a user or changes a password forgets it at once;
+the others may accept it for that long.
 """
 
 

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from contract.settings.loader import Settings, load_settings
 from endpoints import processes
 from endpoints.local import LocalTarget
 from endpoints.ports import find_free_port
-from tests.helpers import write_settings
+from tests.helpers import wait_until, write_settings
 
 ENDPOINT = "prod-endpoint"
 MODEL = "house-prices"
@@ -159,13 +158,6 @@ class ClientLoad:
                 dict(attribute.split("=") for attribute in attributes.split(";"))["version"]
             )
         connection.close()
-
-
-def wait_until(condition: Any, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def kill_tree(pid: int) -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tests.endpoints.helpers import Project, request_body, wait_until
+from tests.endpoints.helpers import Project, request_body
+from tests.helpers import wait_until
 
 MIB = 2**20
 

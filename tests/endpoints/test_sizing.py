@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from aws.instance_memory import Instance, list_training_instances
 from endpoints.sagemaker.sizing import (
+    LARGE_FAMILIES,
     TableShape,
     find_instance,
     is_large_enough,
@@ -49,10 +50,11 @@ def test_smaller_instance_of_the_family_is_not_large_enough(
     shape = TableShape(rows, columns)
     found = find_instance(shape, family, INSTANCES)
 
-    own = [instance for instance in INSTANCES if instance.family == family]
     if not found:
-        assert not any(is_large_enough(instance, shape) for instance in INSTANCES[-4:])
+        searched = [i for i in INSTANCES if i.family in {family, *LARGE_FAMILIES}]
+        assert not any(is_large_enough(instance, shape) for instance in searched)
         return
+    own = [instance for instance in INSTANCES if instance.family == family]
     assert is_large_enough(found, shape)
     smaller = [instance for instance in own if instance.memory_gib < found.memory_gib]
     assert not any(is_large_enough(instance, shape) for instance in smaller)
