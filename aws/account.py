@@ -66,7 +66,8 @@ class AwsAccount:
         try:
             new, old = session.get_credentials(), self._session.get_credentials()
             renewed = bool(new) and (not old or new.access_key != old.access_key)
-        except BotoCoreError:  # such as an expired single sign-on
+        except (BotoCoreError, ClientError):
+            # Such as an expired single sign-on, or a profile whose role can't be assumed any more.
             return False
         if renewed:
             self._session = session

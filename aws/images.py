@@ -15,6 +15,7 @@ from contract.names import (
     Image,
     StackName,
     image_platform,
+    make_command,
     repository_name,
 )
 
@@ -35,7 +36,8 @@ def find_image(account: AwsAccount, image: Image) -> str:
         return f"{uri}@{digest}"
     tag = image_content_tag(image, image_platform(account.stage, image))
     raise InfraError(
-        f"{uri} has no {image} image of this checkout ({tag}); run make build-and-push ARGS={image}"
+        f"{uri} has no {image} image of this checkout ({tag}); "
+        f"run {make_command(account.stage, f'build-and-push ARGS={image}')}"
     )
 
 
@@ -54,6 +56,8 @@ def protect_image(account: AwsAccount, image: Image, digest: str) -> None:
         InfraError: ECR doesn't have the image, or denies the request.
     """
     ecr, name = account.client("ecr"), repository_name(account.stage, image)
+    if find_digest(account, image, release_tag(digest)) == digest:
+        return
     with aws_errors(name):
         # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-retag.html: the manifest
         # that BatchGetImage returns, under a new tag.
@@ -63,7 +67,8 @@ def protect_image(account: AwsAccount, image: Image, digest: str) -> None:
             acceptedMediaTypes=[MANIFEST_TYPE],
         )
         if not response["images"]:
-            raise InfraError(f"{name} has no image {digest}; run make build-and-push ARGS={image}")
+            advice = make_command(account.stage, f"build-and-push ARGS={image}")
+            raise InfraError(f"{name} has no image {digest}; run {advice}")
         (found, *_) = response["images"]
         try:
             ecr.put_image(
@@ -73,9 +78,10 @@ def protect_image(account: AwsAccount, image: Image, digest: str) -> None:
                 imageTag=release_tag(digest),
                 imageDigest=digest,
             )
-        # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html: "there were
-        # no changes to the manifest or image tag after the last push".
-        except ecr.exceptions.ImageAlreadyExistsException:
+        except (
+            ecr.exceptions.ImageAlreadyExistsException,
+            ecr.exceptions.ImageTagAlreadyExistsException,
+        ):  # another command has tagged it in the meantime
             return
     logger.debug("Tagged %s@%s as %s", name, digest, release_tag(digest))
 

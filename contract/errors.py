@@ -7,7 +7,8 @@ StackError
   +-- TrackingError     the MLflow store or server
   +-- WorkerError       the worker process, which fits the models
   +-- HostError         another host of a training job that has several
-  +-- ReleaseError      a release: its model, its files or its store
+  +-- ReleaseError      a release: its model or its files
+  |     +-- ReleaseStoreError    the store of releases can't be read or written
   +-- EndpointError     an endpoint: its processes, its port or its responses
   |     +-- SmokeTestError   its predictions are wrong: exit code 1 (endpoints/smoke_test.py)
   +-- TrainingJobError  a training job on SageMaker
@@ -48,6 +49,10 @@ class HostError(StackError):
 
 class ReleaseError(StackError):
     """A model can't be released, or a release can't be used; the message names the file or row."""
+
+
+class ReleaseStoreError(ReleaseError):
+    """The release store can't be read or written; the message gives its URI and the reason."""
 
 
 class EndpointError(StackError):

@@ -113,6 +113,16 @@ class EndpointAlarm(StrEnum):
     RELEASE_CHECK = "release-check"
 
 
+def make_command(stage: Stage, command: str) -> str:
+    """Return a command of the Makefile that acts on a stage, for messages.
+
+    Args:
+        stage: The stage.
+        command: The target and its variables, such as `train TARGET=aws`.
+    """
+    return f"make {command} STAGE={stage.name}"
+
+
 def stack_name(stage: Stage, stack: StackName) -> str:
     """Return a stack's name: `house-prices-dev-base`."""
     return f"{stage.prefix}-{stack}"

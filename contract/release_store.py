@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from cloudpathlib import AnyPath, CloudPath, S3Client, S3Path
 
-from contract.errors import ReleaseError
+from contract.errors import ReleaseError, ReleaseStoreError
 from contract.release import (
     MANIFEST_FILE,
     Manifest,
@@ -140,12 +140,12 @@ class ReleaseStore:
         except ReleaseError:
             raise
         except OSError as error:
-            raise ReleaseError(f"{self.uri}: {error.strerror or error}") from None
+            raise ReleaseStoreError(f"{self.uri}: {error.strerror or error}") from None
         except Exception as error:
             # botocore's exceptions have no common base class; a folder raises none of them.
             if isinstance(self._root, Path):
                 raise
-            raise ReleaseError(f"{self.uri}: {' '.join(str(error).split())}") from None
+            raise ReleaseStoreError(f"{self.uri}: {' '.join(str(error).split())}") from None
 
 
 def _write(file: Path | CloudPath, content: bytes) -> None:

@@ -4,10 +4,12 @@ import json
 import logging
 import signal
 import sys
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
+from contract.names import make_command
 from contract.process import Interrupted
 from contract.settings.loader import load_settings
 from endpoints import get_target
@@ -43,7 +45,11 @@ def command(
     target = get_target(settings, target_name, stage=stage, supports_aws=True)
     if detach:
         job = target.start_training(force)
-        print(f"Job {job.name}: {job.status}; make status TARGET=aws shows it")
+        if as_json:
+            print(json.dumps(job.as_json(), indent=2, default=datetime.isoformat))
+        else:
+            status = make_command(settings.get_stage(stage), "status TARGET=aws")
+            print(f"Job {job.name}: {job.status}; {status} shows it")
         return
     logger.info(
         "Training %s on %s; tracking in %s",
@@ -55,7 +61,9 @@ def command(
         with show_progress(settings.training.metric) as progress:
             result = target.train(progress, force)
     except Interrupted as interrupt:
-        _offer_to_stop(target, interrupt)
+        if target.running_job:
+            command = make_command(settings.get_stage(stage), "train TARGET=aws")
+            _offer_to_stop(target, interrupt, command)
         raise
     if result.already_tracked == len(result.leaderboard):
         logger.info(
@@ -66,22 +74,22 @@ def command(
         json.dump(result.as_json(), sys.stdout, indent=2)
         print()
     else:
-        ui = "make ui" if target_name is TargetName.LOCAL else "make ui TARGET=aws"
+        ui = "make ui"
+        if target_name is TargetName.AWS:
+            ui = make_command(settings.get_stage(stage), "ui TARGET=aws")
         print_leaderboard(result, ui)
 
 
-def _offer_to_stop(target: Target, interrupt: Interrupted) -> None:
+def _offer_to_stop(target: Target, interrupt: Interrupted, command: str) -> None:
     """Ask whether to stop the job that an interrupted training leaves running."""
     job = target.running_job
-    if not job:
-        return
     # Only Ctrl-C on a terminal can be answered.
     asked = interrupt.exit_code == 128 + signal.SIGINT and sys.stdin.isatty()
     if asked and typer.confirm(f"\nStop job {job}? It continues otherwise", err=True):
         target.stop_training()
         logger.info("Job %s is stopping; what is tracked is kept", job)
     else:
-        logger.info("Job %s continues; make train TARGET=aws follows it again", job)
+        logger.info("Job %s continues; %s follows it again", job, command)
 
 
 if __name__ == "__main__":

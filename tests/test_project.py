@@ -203,7 +203,7 @@ def test_family_is_added_with_one_file_and_one_line(folder: Path) -> None:
     for name in ("contract", "training", "endpoints", "scripts"):
         shutil.copytree(PROJECT_ROOT / name, copy / name)
     (copy / "training/families/lasso.py").write_text(LASSO)
-    registry = copy / "training/families/__init__.py"
+    registry = copy / "training/family_registry.py"
     registry.write_text(registry.read_text().replace("FAMILIES = {\n", f"FAMILIES = {{\n{LINE}"))
 
     done = run("scripts.train", "--families", "lasso,ridge", folder=folder, cwd=copy)

@@ -7,7 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from aws.account import AwsAccount
-from aws.retries import call_patiently
+from aws.retries import call_with_retries
 from contract.names import TRAINING_LOG_GROUP
 
 logger = logging.getLogger(__name__)
@@ -24,11 +24,18 @@ class JobLog:
         self._account, self._job = account, job
         self._tokens: dict[str, str] = {}
         """Where to continue in each stream; a host that starts again has another one."""
+        self._complete: set[str] = set()
+        """The streams that no host writes to any more; their tokens would expire after a day."""
 
     def read(self) -> Iterator[str]:
         """Yield the lines since the last call."""
-        for stream in call_patiently(self._account, TRAINING_LOG_GROUP, self._list_streams):
+        streams = call_with_retries(self._account, TRAINING_LOG_GROUP, self._list_streams)
+        for stream in streams:
+            if stream in self._complete:
+                continue
             yield from self._read_stream(stream)
+            if stream != streams[-1]:  # the host has started again, and logs to a newer one
+                self._complete.add(stream)
 
     def _list_streams(self) -> list[str]:
         client = self._account.client("logs")
@@ -43,7 +50,7 @@ class JobLog:
 
     def _read_stream(self, stream: str) -> Iterator[str]:
         while True:
-            response = call_patiently(self._account, stream, lambda: self._get_events(stream))
+            response = call_with_retries(self._account, stream, lambda: self._get_events(stream))
             yield from (event["message"] for event in response["events"])
             token = response["nextForwardToken"]
             # At the end of a stream the token is the one that was passed:

@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
 from aws.account import AwsAccount
-from aws.retries import call_patiently
+from aws.retries import call_with_retries
 from contract.names import training_job_prefix
 from contract.training_job import JobVariable
 
@@ -18,8 +19,10 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 RUNNING = frozenset({"InProgress", "Stopping"})
-INPUT_ERRORS = ("SettingsError", "DataError", "FamilyError", "ReleaseError")
-"""The errors with which the container fails again unless the input changes."""
+INPUT_ERRORS = re.compile(
+    r"(AlgorithmError: )?(SettingsError|DataError|FamilyError|ReleaseError): "
+)
+"""How the failure starts with which the container fails again unless the input changes."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class JobState:
     """Of one instance; 0 until the job has ended."""
     model_uri: str
     """Where model.tar.gz is, beside output.tar.gz."""
-    training_id: str
+    resume_id: str
     """The name of the training's first job."""
     forced: bool
 
@@ -70,7 +73,7 @@ class JobState:
     @property
     def is_input_error(self) -> bool:
         """Whether the job fails again unless its tables or settings change."""
-        return any(f"{error}: " in self.failure for error in INPUT_ERRORS)
+        return bool(INPUT_ERRORS.match(self.failure))
 
     @property
     def billable_hours(self) -> float:
@@ -98,16 +101,17 @@ class JobState:
             steps=tuple(step["Status"] for step in job.get("SecondaryStatusTransitions", ())),
             failure=job.get("FailureReason", ""),
             created_at=job["CreationTime"],
-            ended_at=job.get("TrainingEndTime"),
+            # A job that never got an instance has no TrainingEndTime.
+            ended_at=None
+            if job["TrainingJobStatus"] in RUNNING
+            else job.get("TrainingEndTime", job["LastModifiedTime"]),
             instance_type=resources["InstanceType"],
             instances=resources["InstanceCount"],
             spot=job.get("EnableManagedSpotTraining", False),
             training_seconds=job.get("TrainingTimeInSeconds", 0),
             billable_seconds=job.get("BillableTimeInSeconds", 0),
             model_uri=job.get("ModelArtifacts", {}).get("S3ModelArtifacts", ""),
-            training_id=job.get("Environment", {}).get(
-                JobVariable.TRAINING_ID, job["TrainingJobName"]
-            ),
+            resume_id=job.get("Environment", {}).get(JobVariable.RESUME_ID, job["TrainingJobName"]),
             forced=job.get("HyperParameters", {}).get("force") == "true",
         )
 
@@ -129,8 +133,10 @@ class TrainingJobs:
         Args:
             prefix: What the names of its jobs start with; a number follows.
         """
-        names = [name for name in self._list_names(prefix) if re.fullmatch(rf"{prefix}\d+", name)]
-        latest = max(names, key=lambda name: int(name.removeprefix(prefix)), default=None)
+        numbered = [
+            name for name in self._list_names(prefix) if name.removeprefix(prefix).isdecimal()
+        ]
+        latest = max(numbered, key=lambda name: int(name.removeprefix(prefix)), default=None)
         return self.describe(latest) if latest else None
 
     def find_recent(self, count: int) -> list[JobState]:
@@ -163,30 +169,42 @@ class TrainingJobs:
         return self.describe(name)
 
     def stop(self, name: str) -> None:
-        """Stop a job: its container has two minutes to end; one that has ended is left as it is."""
+        """Stop a job: its container has two minutes to end.
+
+        One that has ended, or was never created, is left as it is.
+        """
 
         def stop() -> None:
-            client = self._account.client("sagemaker")
-            if client.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] in RUNNING:
-                client.stop_training_job(TrainingJobName=name)
+            try:
+                self._account.client("sagemaker").stop_training_job(TrainingJobName=name)
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                # "The request was rejected because the training job is in status Stopped."
+                if code not in {"ValidationException", "ResourceNotFound"}:
+                    raise
 
         self._call(name, stop)
 
-    def _list_names(self, contains: str, limit: int = 0) -> list[str]:
+    def _list_names(self, prefix: str, limit: int | None = None) -> list[str]:
+        """Return the names that start with a prefix, the newest first."""
+
         def list_names() -> list[str]:
             pages = self._account.client("sagemaker").get_paginator("list_training_jobs")
-            options = {"SortBy": "CreationTime", "SortOrder": "Descending"}
-            names: list[str] = []
-            for page in pages.paginate(NameContains=contains, **options):
-                names += [job["TrainingJobName"] for job in page["TrainingJobSummaries"]]
-                if limit and len(names) >= limit:
-                    break
-            return names[:limit] if limit else names
+            # NameContains finds it anywhere in a name.
+            names = (
+                job["TrainingJobName"]
+                for page in pages.paginate(
+                    NameContains=prefix, SortBy="CreationTime", SortOrder="Descending"
+                )
+                for job in page["TrainingJobSummaries"]
+                if job["TrainingJobName"].startswith(prefix)
+            )
+            return list(islice(names, limit))
 
-        return self._call(contains, list_names)
+        return self._call(prefix, list_names)
 
     def _call(self, job: str, call: Callable[[], T]) -> T:
-        return call_patiently(self._account, f"training job {job}", call)
+        return call_with_retries(self._account, f"training job {job}", call)
 
 
 class _JobExistsError(Exception):

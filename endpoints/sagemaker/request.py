@@ -23,8 +23,23 @@ Outputs = Mapping[StackOutput, str]
 
 
 @dataclass(frozen=True)
+class NextJob:
+    """What differs between the jobs of a training."""
+
+    name: str
+    resume_id: str = ""
+    """The name of the first of the jobs that resume one another; by default this one's."""
+    force: bool = False
+    """Whether to train combinations that are tracked already."""
+    used_seconds: int = 0
+    """How much of training.max_hours the job that is repeated has used."""
+    elapsed_seconds: int = 0
+    """How much of training.max_wait_hours has elapsed since that job was created."""
+
+
+@dataclass(frozen=True)
 class JobRequest:
-    """What a training needs on a stage; a job of it differs in its name and a few variables."""
+    """What a training needs on a stage; its jobs differ by a `NextJob`."""
 
     settings: Settings
     stage: Stage
@@ -74,30 +89,25 @@ class JobRequest:
         }
         return json.dumps(sections, indent=2)
 
-    def to_arguments(
-        self, job: str, training_id: str, force: bool, spent_seconds: int = 0
-    ) -> dict[str, Any]:
+    def max_seconds(self, job: NextJob) -> int:
+        """Return the time limit of a job."""
+        seconds = round(self.settings.training.max_hours * 3600)
+        return max(seconds - job.used_seconds, LEAST_SECONDS)
+
+    def to_arguments(self, job: NextJob) -> dict[str, Any]:
         """Return the arguments of sagemaker.core's `TrainingJob.create`.
 
         https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 
         Args:
-            job: The job's name.
-            training_id: The name of the training's first job.
-            force: Whether to train combinations that are tracked already.
-            spent_seconds: What a job that is repeated has used of the time limit.
+            job: The job to create.
         """
         # Takes seconds to load, and is needed to create a job only.
         from sagemaker.core import shapes  # noqa: PLC0415
 
-        training, outputs = self.settings.training, self.outputs
-        key = outputs[StackOutput.DATA_KEY]
-        seconds = max(round(training.max_hours * 3600) - spent_seconds, LEAST_SECONDS)
-        wait_seconds = round(training.max_wait_hours * 3600)
-        channels = {Channel.CONFIG: self.settings_uri(job).removesuffix(SETTINGS_FILE)}
-        channels |= {table.channel: table.uri for table in self.tables}
+        outputs = self.outputs
         return {
-            "training_job_name": job,
+            "training_job_name": job.name,
             "role_arn": outputs[StackOutput.TRAINING_ROLE],
             "algorithm_specification": shapes.AlgorithmSpecification(
                 training_image=self.train_image,
@@ -107,8 +117,8 @@ class JobRequest:
                     for name, regex in METRIC_DEFINITIONS.items()
                 ],
             ),
-            "hyper_parameters": {FORCE: json.dumps(force)},
-            "environment": self._environment(training_id),
+            "hyper_parameters": {FORCE: json.dumps(job.force)},
+            "environment": self._environment(job.resume_id or job.name),
             "input_data_config": [
                 shapes.Channel(
                     channel_name=name,
@@ -116,22 +126,15 @@ class JobRequest:
                         s3_data_source=shapes.S3DataSource(s3_data_type="S3Prefix", s3_uri=uri)
                     ),
                 )
-                for name, uri in channels.items()
+                for name, uri in self._channels(job).items()
             ],
             "output_data_config": shapes.OutputDataConfig(
-                s3_output_path=f"{self._bucket}{BucketPrefix.JOBS}", kms_key_id=key
+                s3_output_path=f"{self._bucket}{BucketPrefix.JOBS}",
+                kms_key_id=outputs[StackOutput.DATA_KEY],
             ),
-            "resource_config": shapes.ResourceConfig(
-                instance_type=self.stage.training_instance_type,
-                instance_count=training.instances,
-                volume_size_in_gb=training.volume_gb,
-                **({} if self.stage.training_has_local_storage else {"volume_kms_key_id": key}),
-            ),
-            "stopping_condition": shapes.StoppingCondition(
-                max_runtime_in_seconds=seconds,
-                **({"max_wait_time_in_seconds": wait_seconds} if training.spot else {}),
-            ),
-            "enable_managed_spot_training": training.spot,
+            "resource_config": shapes.ResourceConfig(**self._resources()),
+            "stopping_condition": shapes.StoppingCondition(**self._limits(job)),
+            "enable_managed_spot_training": self.settings.training.spot,
             "vpc_config": shapes.VpcConfig(
                 subnets=outputs[StackOutput.PRIVATE_SUBNETS].split(","),
                 security_group_ids=[outputs[StackOutput.TRAINING_SECURITY_GROUP]],
@@ -141,17 +144,41 @@ class JobRequest:
             "tags": [{"key": name, "value": value} for name, value in self._tags().items()],
         }
 
+    def _channels(self, job: NextJob) -> dict[Channel, str]:
+        config = self.settings_uri(job.name).removesuffix(SETTINGS_FILE)
+        return {Channel.CONFIG: config, **{table.channel: table.uri for table in self.tables}}
+
+    def _resources(self) -> dict[str, object]:
+        key = {"volume_kms_key_id": self.outputs[StackOutput.DATA_KEY]}
+        return {
+            "instance_type": self.stage.training_instance_type,
+            "instance_count": self.settings.training.instances,
+            "volume_size_in_gb": self.settings.training.volume_gb,
+            **({} if self.stage.training_has_local_storage else key),
+        }
+
+    def _limits(self, job: NextJob) -> dict[str, int]:
+        seconds = self.max_seconds(job)
+        limits = {"max_runtime_in_seconds": seconds}
+        if self.settings.training.spot:
+            waiting = round(self.settings.training.max_wait_hours * 3600) - job.elapsed_seconds
+            # It includes the running time, and AWS refuses one that is shorter.
+            limits["max_wait_time_in_seconds"] = max(waiting, seconds)
+        return limits
+
     @property
     def _bucket(self) -> str:
         return f"s3://{self.outputs[StackOutput.ARTIFACT_BUCKET]}/"
 
-    def _environment(self, training_id: str) -> dict[str, str]:
+    def _environment(self, resume_id: str) -> dict[str, str]:
         """Return the job's variables; none is a secret, and none is longer than 512 characters."""
         return {
+            # boto3 reads the region from this variable only.
+            "AWS_DEFAULT_REGION": self.stage.region,
             "MLFLOW_TRACKING_URI": self.outputs[StackOutput.MLFLOW_URI],
             "MLFLOW_TRACKING_USERNAME": MlflowUser.TRAINING,
             JobVariable.PASSWORD_SECRET: self.outputs[StackOutput.MLFLOW_TRAINING_SECRET],
-            JobVariable.TRAINING_ID: training_id,
+            JobVariable.RESUME_ID: resume_id,
             JobVariable.GIT_COMMIT: self.commit,
             JobVariable.TRAIN_IMAGE: self.train_image.partition("@")[2],
             JobVariable.SERVE_IMAGE: self.serve_image,

@@ -2,13 +2,14 @@
 
 import csv
 import io
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from aws.account import AwsAccount
-from aws.retries import call_patiently
+from aws.retries import call_with_retries
 from contract.errors import DataError
 from endpoints.sagemaker.parquet_footer import read_shape
 from endpoints.sagemaker.sizing import TableShape
@@ -62,7 +63,7 @@ def _estimate(table: Table, account: AwsAccount) -> TableShape:
             response = s3.get_object(Bucket=bucket, Key=key, Range=f"bytes={byte_range}")
             return bytes(response["Body"].read())
 
-        return call_patiently(account, uri, get)
+        return call_with_retries(account, uri, get)
 
     if key.endswith(".parquet"):
         shape = _read_footer(uri, lambda size: read(f"-{size}"))
@@ -96,6 +97,7 @@ def estimate_rows(name: str, sample: bytes, size: int) -> TableShape:
 
 def _count_rows(name: str, lines: Iterable[str]) -> TableShape:
     """Parse CSV, in which a quoted value may contain line breaks; blank lines are no rows."""
+    csv.field_size_limit(sys.maxsize)  # a text may be longer than the default allows
     rows = (row for row in csv.reader(lines) if row)
     try:
         columns = len(next(rows, []))

@@ -11,7 +11,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError
 
 from aws.account import AwsAccount
-from aws.retries import call_patiently
+from aws.retries import call_with_retries
 from contract.errors import DataError, InfraError
 from contract.names import BucketPrefix
 from contract.settings.loader import Settings
@@ -35,7 +35,7 @@ class Table:
     uri: str
     """The object, or the prefix of the objects, that the job reads."""
     digest: str
-    """SHA-256 of the files' digests, or of the objects' keys and entity tags."""
+    """SHA-256 of the file, of the files' names and digests, or of the objects' keys and tags."""
     size: int
     """Bytes."""
     objects: Mapping[str, int] = field(default_factory=dict)
@@ -65,17 +65,15 @@ def upload_table(table: Table, account: AwsAccount) -> None:
     Raises:
         InfraError: AWS refuses a request.
     """
-    bucket, prefix = split_uri(table.uri)
     for file in table.files:
-        key = prefix if len(table.files) == 1 else f"{prefix}{file.name}"
+        uri = f"{table.uri}{file.name}" if table.uri.endswith("/") else table.uri
 
-        def upload(file: Path = file, key: str = key) -> None:
-            s3 = account.client("s3")
-            if _object_size(s3, bucket, key) != file.stat().st_size:
-                logger.info("Uploading %s to s3://%s/%s", file, bucket, key)
-                _upload_file(s3, file, bucket, key)
+        def upload(file: Path = file, uri: str = uri) -> None:
+            if find_object_size(account, uri) != file.stat().st_size:
+                logger.info("Uploading %s to %s", file, uri)
+                _upload_file(account, file, uri)
 
-        call_patiently(account, f"s3://{bucket}/{key}", upload)
+        call_with_retries(account, uri, upload)
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -84,11 +82,28 @@ def split_uri(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
+def find_object_size(account: AwsAccount, uri: str) -> int | None:
+    """Return the bytes of an object in S3; None if there is none.
+
+    By a list, because the response to a HEAD request has no error code: expired credentials could
+    not be told from others.
+    """
+    bucket, key = split_uri(uri)
+    found = account.client("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    # The key itself is the first of those that start with it.
+    sizes = {entry["Key"]: int(entry["Size"]) for entry in found.get("Contents", [])}
+    return sizes.get(key)
+
+
 def _find_on_disk(channel: Channel, path: Path, bucket: str) -> Table:
     files = _list_files(path)
-    digests = [_digest_file(file) for file in files]
-    digest = hashlib.sha256("".join(digests).encode()).hexdigest()
-    name = files[0].name if path.is_file() else ""
+    if path.is_file():
+        digest, name = _digest_file(path), path.name
+    else:
+        # With the names: all files below a prefix are read, also those of a folder as it was before
+        # a file was renamed.
+        content = "".join(f"{file.name} {_digest_file(file)}\n" for file in files)
+        digest, name = hashlib.sha256(content.encode()).hexdigest(), ""
     return Table(
         channel=channel,
         files=files,
@@ -124,18 +139,10 @@ def _find_in_s3(channel: Channel, uri: str, account: AwsAccount, bucket: str) ->
     if not uri.startswith(allowed):
         reason = f"the training role reads tables below {allowed} only; copy it there"
         raise DataError(f"{uri}: {reason}")
-    _, prefix = split_uri(uri)
-
-    def list_objects() -> list[dict[str, Any]]:
-        pages = account.client("s3").get_paginator("list_objects_v2")
-        found = (
-            entry
-            for page in pages.paginate(Bucket=bucket, Prefix=prefix)
-            for entry in page.get("Contents", [])
-        )
-        return [entry for entry in found if entry["Key"].endswith(SUFFIXES)]
-
-    objects = call_patiently(account, uri, list_objects)
+    objects = call_with_retries(account, uri, lambda: _list_objects(account, uri))
+    if not objects:  # not a file, so a folder
+        uri = f"{uri.rstrip('/')}/"
+        objects = call_with_retries(account, uri, lambda: _list_objects(account, uri))
     if not objects:
         raise DataError(f"{uri}: no .csv or .parquet object there")
     content = "".join(f"{entry['Key']} {entry['ETag']} {entry['Size']}\n" for entry in objects)
@@ -144,19 +151,27 @@ def _find_in_s3(channel: Channel, uri: str, account: AwsAccount, bucket: str) ->
     return Table(channel, (), uri, digest, sum(sizes.values()), sizes)
 
 
-def _upload_file(s3: Any, file: Path, bucket: str, key: str) -> None:  # noqa: ANN401 - boto3's
+def _list_objects(account: AwsAccount, uri: str) -> list[dict[str, Any]]:
+    """Return the objects of a table: the one of this key, or those directly below `folder/`."""
+    bucket, key = split_uri(uri)
+    pages = account.client("s3").get_paginator("list_objects_v2")
+    found = (
+        entry
+        for page in pages.paginate(Bucket=bucket, Prefix=key, Delimiter="/")
+        for entry in page.get("Contents", [])
+    )
+    return [
+        entry
+        for entry in found
+        if entry["Key"].endswith(SUFFIXES) and (key.endswith("/") or entry["Key"] == key)
+    ]
+
+
+def _upload_file(account: AwsAccount, file: Path, uri: str) -> None:
+    bucket, key = split_uri(uri)
     try:
-        s3.upload_file(str(file), bucket, key)
+        account.client("s3").upload_file(str(file), bucket, key)
     except S3UploadFailedError as error:  # it hides the error of the request
         if isinstance(error.__context__, ClientError):
             raise error.__context__ from None
-        raise InfraError(f"s3://{bucket}/{key}: {' '.join(str(error).split())}") from None
-
-
-def _object_size(s3: Any, bucket: str, key: str) -> int | None:  # noqa: ANN401 - boto3's
-    try:
-        return int(s3.head_object(Bucket=bucket, Key=key)["ContentLength"])
-    except ClientError as error:
-        if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
-            return None
-        raise
+        raise InfraError(f"{uri}: {' '.join(str(error).split())}") from None

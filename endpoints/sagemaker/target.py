@@ -4,31 +4,27 @@ One job in the private network owns a training: grids, tracking and release. Thi
 follows its log and reads its result; it never reaches the tracking server.
 """
 
-import io
-import json
 import logging
-import tarfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
-
-from botocore.exceptions import ClientError
 
 from aws.account import AwsAccount
 from aws.images import find_image, find_image_digest, protect_image
 from aws.prices import load_prices
-from aws.retries import call_patiently
+from aws.retries import call_with_retries
 from contract.errors import EndpointError, StackError, TrainingJobError
 from contract.git import get_commit
-from contract.names import Image, StackName, StackOutput
+from contract.names import Image, StackName, StackOutput, make_command
 from contract.release import Release
 from contract.settings.loader import Settings
 from contract.settings.stage import Stage
-from contract.training_job import RESULT_FILE
 from endpoints.sagemaker.capacity import check_capacity
 from endpoints.sagemaker.job_log import JobLog
+from endpoints.sagemaker.job_result import has_result, read_result
 from endpoints.sagemaker.jobs import JobState, TrainingJobs
-from endpoints.sagemaker.request import JobRequest
+from endpoints.sagemaker.request import JobRequest, NextJob
 from endpoints.sagemaker.tables import find_tables, split_uri, upload_table
 from endpoints.target import (
     JSON,
@@ -38,11 +34,11 @@ from endpoints.target import (
     Target,
     TrainingJob,
 )
+from training.family_registry import check_family_names
 from training.progress_lines import ProgressReader
-from training.result import TrainingResult
 
 if TYPE_CHECKING:
-    from training.result import Progress
+    from training.result import Progress, TrainingResult
 
 logger = logging.getLogger(__name__)
 
@@ -88,28 +84,28 @@ class SageMakerTarget(Target):
     def _account(self) -> AwsAccount:
         if not self._connected:
             self._connected = AwsAccount(self.stage)
-            command = f"make train TARGET=aws STAGE={self.stage.name}"
+            command = make_command(self.stage, "train TARGET=aws")
             self._connected.how_to_continue = (
                 f"a job that runs continues: renew the credentials, and run {command} again"
             )
         return self._connected
 
-    def train(self, progress: "Progress", force: bool = False) -> TrainingResult:
+    def train(self, progress: "Progress", force: bool = False) -> "TrainingResult":
         """Run a training job to its end, and return its result; see `Target`."""
         request = self._prepare()
         state = self._find_or_start(request, force)
         if not self._running_job:
-            return self._read_result(state)
+            return read_result(self._account, state.output_uri)
         state = self._follow(state, progress)
+        _report_cost(state)
         if state.may_be_repeated:
             logger.info("Job %s failed: %s; starting it again", state.name, state.reason)
-            state = self._start(request, state, state.forced, state.training_seconds)
-            state = self._follow(state, progress)
+            state = self._follow(self._repeat(request, state), progress)
+            _report_cost(state)
         self._running_job = ""
         if state.status != "Completed":
             raise TrainingJobError(self._explain(state))
-        self._report_cost(state, request.hourly_usd)
-        return self._read_result(state)
+        return read_result(self._account, state.output_uri)
 
     def start_training(self, force: bool = False) -> TrainingJob:
         """Start a training job, or find the one that runs; see `Target`."""
@@ -161,6 +157,7 @@ class SageMakerTarget(Target):
         )
 
     def _prepare(self) -> JobRequest:
+        check_family_names(self.settings)
         account = self._account
         outputs = account.outputs(StackName.BASE) | account.outputs(StackName.MLFLOW)
         return JobRequest(
@@ -178,10 +175,12 @@ class SageMakerTarget(Target):
         """Return the training's job if it runs or is completed; else start one."""
         latest = TrainingJobs(self._account).find_latest(request.job_prefix)
         if latest and latest.is_running:
-            logger.info("Job %s runs already", latest.name)
+            advice = "; FORCE=1 has no effect on it" if force and not latest.forced else ""
+            logger.info("Job %s runs already%s", latest.name, advice)
             self._running_job = latest.name
             return latest
-        if latest and latest.status == "Completed" and not force and self._has_result(latest):
+        is_completed = latest and latest.status == "Completed"
+        if latest and is_completed and not force and has_result(self._account, latest.output_uri):
             logger.info(
                 "Already trained on the same data, code and settings (job %s); "
                 "FORCE=1 trains it again",
@@ -190,52 +189,68 @@ class SageMakerTarget(Target):
             return latest
         return self._start(request, latest, force)
 
-    def _start(
-        self, request: JobRequest, previous: JobState | None, force: bool, spent_seconds: int = 0
-    ) -> JobState:
+    def _start(self, request: JobRequest, previous: JobState | None, force: bool) -> JobState:
         """Start the next job of a training.
 
         Args:
             request: The training.
             previous: Its latest job.
             force: Whether to train what is tracked already.
-            spent_seconds: What the job that is repeated has used of the time limit.
         """
         check_capacity(request.tables, self.settings, self.stage, self._account)
         number = int(previous.name.removeprefix(request.job_prefix)) + 1 if previous else 1
-        name = f"{request.job_prefix}{number}"
-        # A training that did not complete goes on with what it has tracked itself.
-        incomplete = previous and previous.status != "Completed"
-        resumed = previous and incomplete and (previous.forced or not force)
-        training_id = previous.training_id if previous and resumed else name
-        self._announce(name, request)
-        protect_image(self._account, Image.TRAIN, request.train_image.partition("@")[2])
+        job = NextJob(f"{request.job_prefix}{number}", force=force)
+        # A training that did not complete is resumed in its own run, whoever started it.
+        if previous and previous.status != "Completed" and (previous.forced or not force):
+            job = replace(job, resume_id=previous.resume_id, force=previous.forced)
         for table in request.tables:
             upload_table(table, self._account)
-        self._put_settings(name, request)
-        arguments = request.to_arguments(name, training_id, force, spent_seconds)
-        state = TrainingJobs(self._account).create(arguments)
-        self._running_job = name
-        return state
+        return self._create(request, job)
 
-    def _announce(self, name: str, request: JobRequest) -> None:
+    def _repeat(self, request: JobRequest, failed: JobState) -> JobState:
+        """Start a failed job again, with what is left of its time limits.
+
+        The tables are in S3 already; those on this machine may have changed since.
+        """
+        number = int(failed.name.removeprefix(request.job_prefix)) + 1
+        ended_at = failed.ended_at or failed.created_at
+        return self._create(
+            request,
+            NextJob(
+                f"{request.job_prefix}{number}",
+                resume_id=failed.resume_id,
+                force=failed.forced,
+                used_seconds=failed.training_seconds,
+                elapsed_seconds=round((ended_at - failed.created_at).total_seconds()),
+            ),
+        )
+
+    def _create(self, request: JobRequest, job: NextJob) -> JobState:
+        self._announce(request, job)
+        protect_image(self._account, Image.TRAIN, request.train_image.partition("@")[2])
+        self._put_settings(job.name, request)
+        # First: the job that an interrupted call may have created can then be stopped.
+        self._running_job = job.name
+        return TrainingJobs(self._account).create(request.to_arguments(job))
+
+    def _announce(self, request: JobRequest, job: NextJob) -> None:
         training = request.settings.training
-        cost = training.max_hours * training.instances * request.hourly_usd
+        hours = request.max_seconds(job) / 3600
         logger.info(
-            "Starting job %s on %d x %s%s: at most %g h, which costs at most %.2f USD",
-            name,
+            "Starting job %s on %d x %s%s: at most %.3g h, which costs at most about %.2f USD",
+            job.name,
             training.instances,
             self.stage.training_instance_type,
             " (spot)" if training.spot else "",
-            training.max_hours,
-            cost,
+            hours,
+            hours * training.instances * request.hourly_usd,
         )
 
     def _put_settings(self, job: str, request: JobRequest) -> None:
         uri = request.settings_uri(job)
         bucket, key = split_uri(uri)
         body = request.settings_json().encode()
-        call_patiently(
+        call_with_retries(
             self._account,
             uri,
             lambda: self._account.client("s3").put_object(Bucket=bucket, Key=key, Body=body),
@@ -260,7 +275,6 @@ class SageMakerTarget(Target):
 
     def _summarize(self, state: JobState) -> TrainingJob:
         step = STEPS.get(state.step, state.step) if state.is_running else state.reason
-        hourly_usd = load_prices().get("instance_hourly", state.instance_type)
         return TrainingJob(
             name=state.name,
             status=state.status,
@@ -268,69 +282,31 @@ class SageMakerTarget(Target):
             compute=f"{state.instances} x {state.instance_type}{' (spot)' if state.spot else ''}",
             started_at=state.created_at,
             ended_at=state.ended_at,
-            cost_usd=None if state.is_running else state.billable_hours * hourly_usd,
+            cost_usd=None if state.is_running else _cost_usd(state),
         )
 
     def _explain(self, state: JobState) -> str:
         line = f"job {state.name} {state.status.lower()}: {state.reason}"
         if state.is_input_error:
             return line
-        command = f"make train TARGET=aws STAGE={self.stage.name}"
+        command = make_command(self.stage, "train TARGET=aws")
         return f"{line}; what is tracked is kept: {command} trains the rest"
 
-    def _report_cost(self, state: JobState, hourly_usd: float) -> None:
-        saved = ""
-        if state.spot and state.training_seconds:
-            saved = f"; spot saved {1 - state.billable_seconds / state.training_seconds:.0%}"
-        logger.info(
-            "Job %s: %d billable seconds on %d x %s, about %.2f USD%s",
-            state.name,
-            state.billable_seconds,
-            state.instances,
-            state.instance_type,
-            state.billable_hours * hourly_usd,
-            saved,
-        )
 
-    def _has_result(self, state: JobState) -> bool:
-        """Return whether the result of a job is still in S3, where it expires."""
-        bucket, key = split_uri(state.output_uri)
+def _report_cost(state: JobState) -> None:
+    saved = ""
+    if state.spot and state.training_seconds:
+        saved = f"; spot saved {1 - state.billable_seconds / state.training_seconds:.0%}"
+    logger.info(
+        "Job %s: %d billable seconds on %d x %s, about %.2f USD%s",
+        state.name,
+        state.billable_seconds,
+        state.instances,
+        state.instance_type,
+        _cost_usd(state),
+        saved,
+    )
 
-        def exists() -> bool:
-            try:
-                self._account.client("s3").head_object(Bucket=bucket, Key=key)
-            except ClientError as error:
-                if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
-                    return False
-                raise
-            return True
 
-        return call_patiently(self._account, state.output_uri, exists)
-
-    def _read_result(self, state: JobState) -> TrainingResult:
-        uri = state.output_uri
-        bucket, key = split_uri(uri)
-
-        def download() -> bytes:
-            response = self._account.client("s3").get_object(Bucket=bucket, Key=key)
-            return bytes(response["Body"].read())
-
-        content = call_patiently(self._account, uri, download)
-        try:
-            with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-                member = next(
-                    member for member in archive if member.name.split("/")[-1] == RESULT_FILE
-                )
-                file = archive.extractfile(member)
-                result = json.loads(file.read()) if file else {}
-            release = result.pop("release")
-            training = TrainingResult.from_json(result)
-        except (tarfile.TarError, StopIteration, ValueError, KeyError, TypeError) as error:
-            raise TrainingJobError(f"{uri}: not the result of a training: {error}") from None
-        logger.info(
-            "Released %s version %s (sha256 %s)",
-            release["model"],
-            release["version"],
-            release["digest"][:12],
-        )
-        return training
+def _cost_usd(state: JobState) -> float:
+    return state.billable_hours * load_prices().get("instance_hourly", state.instance_type)

@@ -149,7 +149,8 @@ class Repository:
                 return
 
     def _has_blob(self, digest: str) -> bool:
-        response = self._send("HEAD", f"blobs/{digest}", accept={404})
+        # A registry whose blobs are in another store redirects to one that is there.
+        response = self._send("HEAD", f"blobs/{digest}", accept={302, 303, 307, 404})
         return bool(response.status_code != 404)
 
     def _upload(self, blob: Descriptor, content: "_HashingReader") -> None:

@@ -58,7 +58,7 @@ def _tags(account: Account, digest: str) -> list[str]:
 def test_image_of_this_checkout_is_found_by_its_content(
     account: Account, aws_account: AwsAccount
 ) -> None:
-    with pytest.raises(InfraError, match=r"; run make build-and-push ARGS=train$"):
+    with pytest.raises(InfraError, match=r"; run make build-and-push ARGS=train STAGE=dev$"):
         find_image(aws_account, Image.TRAIN)
     digest = _put_image(account, image_content_tag(Image.TRAIN, image_platform(DEV, Image.TRAIN)))
 

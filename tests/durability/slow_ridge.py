@@ -5,8 +5,9 @@ import time
 from collections.abc import Iterator, Sequence
 
 from training.data.features import Matrix, Vector
-from training.families import FAMILIES, Fit
+from training.families import Fit
 from training.families.ridge import RidgeFamily
+from training.family_registry import FAMILIES
 from training.params import Params
 
 SECONDS = "SLOW_FIT_SECONDS"

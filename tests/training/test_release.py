@@ -318,7 +318,7 @@ def test_family_without_export_fails_before_any_fit() -> None:
     script = """
 import sys
 from sklearn.gaussian_process import GaussianProcessRegressor
-from training.families import FAMILIES
+from training.family_registry import FAMILIES
 import training.families.ridge as ridge
 from training.families.base import Family
 from training.search.grid import FamilyGrid

@@ -18,7 +18,8 @@ from contract.errors import ReleaseError
 from contract.settings.loader import Settings
 from contract.settings.sections import DataSettings
 from training.data.tables import PANDAS_DTYPES, read_table
-from training.families import FAMILIES, Family, load_family
+from training.families import Family, load_family
+from training.family_registry import FAMILIES
 from training.runs.logged_tables import TABLES_FILE, load_logged_tables, read_logged_tables
 from training.runs.mlflow_client import TrackingClient
 from training.runs.tags import WINNER_RUN_ID_TAG

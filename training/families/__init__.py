@@ -4,15 +4,9 @@ import importlib
 
 from contract.errors import FamilyError
 from training.families.base import Family, Fit, Regressor, WorkUnit
+from training.family_registry import FAMILIES
 
-__all__ = ["FAMILIES", "Family", "Fit", "Regressor", "WorkUnit", "load_family"]
-
-FAMILIES = {
-    "ridge": "training.families.ridge:RidgeFamily",
-    "elasticnet": "training.families.elasticnet:ElasticNetFamily",
-    "xgboost": "training.families.xgb:XGBoostFamily",
-}
-"""Module and class of each family. Imported on first use, because some libraries load slowly."""
+__all__ = ["Family", "Fit", "Regressor", "WorkUnit", "load_family"]
 
 
 def load_family(name: str) -> Family:

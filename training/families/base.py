@@ -63,7 +63,7 @@ def error_summary(error: Exception) -> str:
 class Family(ABC):
     """A kind of model, its default grid, and how it fits a grid.
 
-    A custom family subclasses this and is registered in `training.families.FAMILIES`
+    A custom family subclasses this and is registered in `training.family_registry.FAMILIES`
     (docs/add-a-family.md).
     """
 

@@ -17,8 +17,9 @@ from training.data.features import (
     fit_scaler,
     limit_working_memory,
 )
-from training.families import FAMILIES, Family, Regressor, load_family
+from training.families import Family, Regressor, load_family
 from training.families.base import error_summary
+from training.family_registry import check_family_names
 from training.metrics import Metrics, eval_metrics
 from training.params import Params, combinations
 
@@ -100,13 +101,8 @@ def plan_grids(settings: Settings) -> list[FamilyGrid]:
         FamilyError: A family is unknown or named twice, or its grid is empty or names an unknown
             hyperparameter.
     """
-    names = settings.training.families
-    for name in settings.grids:
-        if name not in FAMILIES:
-            raise FamilyError(f"grids.{name}: no such family; there are {', '.join(FAMILIES)}")
-    if len(set(names)) < len(names):
-        raise FamilyError(f"training.families: a family appears twice: {', '.join(names)}")
-    return [_plan_family(name, settings) for name in names]
+    check_family_names(settings)
+    return [_plan_family(name, settings) for name in settings.training.families]
 
 
 def prepare_data(data_split: Split, settings: Settings) -> PreparedData:

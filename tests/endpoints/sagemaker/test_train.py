@@ -36,7 +36,7 @@ def test_job_trains_tracks_and_releases_as_a_laptop_does(
     assert (recorder.total, len(recorder.entries)) == (TOTAL, TOTAL)
     # Costs before and after, and where the release is.
     text = caplog.text
-    assert "at most 2 h, which costs at most 0.23 USD" in text
+    assert "at most 2 h, which costs at most about 0.23 USD" in text
     assert "billable seconds on 1 x ml.m5.large" in text
     assert "Released house-prices version 1" in text
     store = ReleaseStore(f"s3://{stage.bucket}/releases", "house-prices")
