@@ -45,8 +45,8 @@ class JobState:
     """Of one instance; 0 until the job has ended."""
     model_uri: str
     """Where model.tar.gz is, beside output.tar.gz."""
-    training_id: str
-    """The name of the training's first job."""
+    resume_id: str
+    """The name of the first of the jobs that resume one another."""
     forced: bool
 
     @property
@@ -105,9 +105,7 @@ class JobState:
             training_seconds=job.get("TrainingTimeInSeconds", 0),
             billable_seconds=job.get("BillableTimeInSeconds", 0),
             model_uri=job.get("ModelArtifacts", {}).get("S3ModelArtifacts", ""),
-            training_id=job.get("Environment", {}).get(
-                JobVariable.TRAINING_ID, job["TrainingJobName"]
-            ),
+            resume_id=job.get("Environment", {}).get(JobVariable.RESUME_ID, job["TrainingJobName"]),
             forced=job.get("HyperParameters", {}).get("force") == "true",
         )
 

@@ -75,7 +75,7 @@ class JobRequest:
         return json.dumps(sections, indent=2)
 
     def to_arguments(
-        self, job: str, training_id: str, force: bool, spent_seconds: int = 0
+        self, job: str, resume_id: str, force: bool, spent_seconds: int = 0
     ) -> dict[str, Any]:
         """Return the arguments of sagemaker.core's `TrainingJob.create`.
 
@@ -83,7 +83,7 @@ class JobRequest:
 
         Args:
             job: The job's name.
-            training_id: The name of the training's first job.
+            resume_id: The name of the first of the jobs that resume one another.
             force: Whether to train combinations that are tracked already.
             spent_seconds: What a job that is repeated has used of the time limit.
         """
@@ -108,7 +108,7 @@ class JobRequest:
                 ],
             ),
             "hyper_parameters": {FORCE: json.dumps(force)},
-            "environment": self._environment(training_id),
+            "environment": self._environment(resume_id),
             "input_data_config": [
                 shapes.Channel(
                     channel_name=name,
@@ -145,13 +145,13 @@ class JobRequest:
     def _bucket(self) -> str:
         return f"s3://{self.outputs[StackOutput.ARTIFACT_BUCKET]}/"
 
-    def _environment(self, training_id: str) -> dict[str, str]:
+    def _environment(self, resume_id: str) -> dict[str, str]:
         """Return the job's variables; none is a secret, and none is longer than 512 characters."""
         return {
             "MLFLOW_TRACKING_URI": self.outputs[StackOutput.MLFLOW_URI],
             "MLFLOW_TRACKING_USERNAME": MlflowUser.TRAINING,
             JobVariable.PASSWORD_SECRET: self.outputs[StackOutput.MLFLOW_TRAINING_SECRET],
-            JobVariable.TRAINING_ID: training_id,
+            JobVariable.RESUME_ID: resume_id,
             JobVariable.GIT_COMMIT: self.commit,
             JobVariable.TRAIN_IMAGE: self.train_image.partition("@")[2],
             JobVariable.SERVE_IMAGE: self.serve_image,

@@ -207,13 +207,13 @@ class SageMakerTarget(Target):
         # A training that did not complete goes on with what it has tracked itself.
         incomplete = previous and previous.status != "Completed"
         resumed = previous and incomplete and (previous.forced or not force)
-        training_id = previous.training_id if previous and resumed else name
+        resume_id = previous.resume_id if previous and resumed else name
         self._announce(name, request)
         protect_image(self._account, Image.TRAIN, request.train_image.partition("@")[2])
         for table in request.tables:
             upload_table(table, self._account)
         self._put_settings(name, request)
-        arguments = request.to_arguments(name, training_id, force, spent_seconds)
+        arguments = request.to_arguments(name, resume_id, force, spent_seconds)
         state = TrainingJobs(self._account).create(arguments)
         self._running_job = name
         return state
