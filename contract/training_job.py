@@ -30,7 +30,7 @@ class JobVariable(StrEnum):
     PASSWORD_SECRET = "MLFLOW_TRACKING_PASSWORD_SECRET"  # noqa: S105 - a name, not a secret
     """The ARN of the secret in Secrets Manager that holds the password of MLflow's user."""
     RESUME_ID = "TRAINING_RESUME_ID"
-    """Identifies the training: the name of its first job, which a repeated job receives as well."""
+    """The name of the first of the jobs that resume one another; all of them receive it."""
     GIT_COMMIT = "TRAINING_GIT_COMMIT"
     """The commit that the job was started from; the image contains no repository."""
     TRAIN_IMAGE = "TRAINING_TRAIN_IMAGE"

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
-"""Names of jobs and hosts, which become part of tags and of queries."""
+"""Names of hosts, and resume ids, which become part of tags and of queries."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,11 @@ class HostTimeouts:
 class Cluster:
     """The hosts that share a training; the first one, the leader, owns its parent run."""
 
-    job: str
-    """The name of the SageMaker job, or another name that no other job has; empty for none.
+    resume_id: str
+    """The name of the first of the jobs that resume one another; empty if there is no job.
 
-    A job that is started again, as after a spot interruption, keeps its name and resumes its run.
+    A job with the same id takes over the run of an earlier one at once. SageMaker restarts a job
+    under its own name, as after a spot interruption, and so with the same id.
     """
     hosts: tuple[str, ...]
     """`algo-1`, `algo-2`, ... in any order."""
@@ -47,7 +48,8 @@ class Cluster:
     timeouts: HostTimeouts = HostTimeouts()
 
     def __post_init__(self) -> None:
-        names = [*self.hosts, *([self.job] if self.job or len(self.hosts) > 1 else [])]
+        has_job = bool(self.resume_id) or len(self.hosts) > 1
+        names = [*self.hosts, *([self.resume_id] if has_job else [])]
         for name in names:
             if not NAME.fullmatch(name):
                 raise ValueError(f"not a name of letters, digits and hyphens: {name!r}")
@@ -70,5 +72,5 @@ class Cluster:
         return tuple(sorted(set(self.hosts) - {self.leader}))
 
 
-SINGLE_HOST = Cluster(job="", hosts=("localhost",), current_host="localhost")
+SINGLE_HOST = Cluster(resume_id="", hosts=("localhost",), current_host="localhost")
 """This machine alone, and no job."""

@@ -38,7 +38,7 @@ def train(
         progress: Receives each combination once it is tracked, by whatever host.
         worker: The process that fits. If it was started early, its libraries are loaded by now.
         force: Whether to train everything again, even if it is tracked already. A job that is
-            started again still resumes its own run.
+            started again still resumes the run with its resume id.
         cluster: The hosts that share the combinations.
 
     Raises:

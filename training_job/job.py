@@ -69,11 +69,12 @@ def read_cluster(folders: Folders, environment: Mapping[str, str]) -> Cluster:
         SettingsError: resourceconfig.json names no hosts.
     """
     resources = folders.read_config("resourceconfig")
-    job = environment.get(JobVariable.TRAINING_ID) or environment.get("TRAINING_JOB_NAME", "")
+    job = environment.get("TRAINING_JOB_NAME", "")
+    resume_id = environment.get(JobVariable.RESUME_ID) or job
     if not resources:
-        return replace(SINGLE_HOST, job=job)
+        return replace(SINGLE_HOST, resume_id=resume_id)
     try:
-        return Cluster(job, tuple(resources["hosts"]), resources["current_host"])
+        return Cluster(resume_id, tuple(resources["hosts"]), resources["current_host"])
     except (KeyError, TypeError, ValueError) as error:
         raise SettingsError(f"resourceconfig.json: {error}") from None
 

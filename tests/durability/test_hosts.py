@@ -70,9 +70,12 @@ class Training:
         write_settings(folder, **GRIDS | {"training": training, "tracking": {"uri": self._uri}})
         return folder
 
-    def start(self, host: int, of: int, job: str, *options: str, **environment: str) -> Process:
+    def start(
+        self, host: int, of: int, resume_id: str, *options: str, **environment: str
+    ) -> Process:
         """Start a host of a job."""
-        arguments = [f"algo-{host}", str(of), job, "--silence", str(SILENCE_SECONDS), *options]
+        common = [f"algo-{host}", str(of), resume_id, "--silence", str(SILENCE_SECONDS)]
+        arguments = [*common, *options]
         process = start("tests.durability.host", *arguments, folder=self.new_host(), **environment)
         if host == 1:
             self._result = self._folder / f"host-{self._folders}" / "result.json"

@@ -22,7 +22,7 @@ def test_single_host_has_no_peers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("job", "hosts", "current_host"),
+    ("resume_id", "hosts", "current_host"),
     [
         ("", ("algo-1", "algo-2"), "algo-1"),
         ("a'b", ("algo-1",), "algo-1"),
@@ -31,6 +31,8 @@ def test_single_host_has_no_peers() -> None:
         ("job", ("algo-1", "algo-2"), "algo-3"),
     ],
 )
-def test_unusable_names_are_refused(job: str, hosts: tuple[str, ...], current_host: str) -> None:
+def test_unusable_names_are_refused(
+    resume_id: str, hosts: tuple[str, ...], current_host: str
+) -> None:
     with pytest.raises(ValueError, match=r"must be one of|not a name"):
-        Cluster(job, hosts, current_host)
+        Cluster(resume_id, hosts, current_host)

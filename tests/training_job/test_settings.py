@@ -10,6 +10,7 @@ import pytest
 
 from contract.errors import SettingsError
 from contract.settings.loader import Settings
+from contract.training_job import JobVariable
 from tests.training_job.container import lay_out, write_config
 from training_job.folders import Folders
 from training_job.job import read_cluster
@@ -128,9 +129,10 @@ def test_hosts_are_those_of_the_resource_configuration(folders: Folders) -> None
     hosts = {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"]}
     write_config(folders.base, "resourceconfig", hosts)
 
-    cluster = read_cluster(folders, {"TRAINING_JOB_NAME": "job-2", "TRAINING_ID": "job-1"})
+    cluster = read_cluster(folders, {"TRAINING_JOB_NAME": "job-2", JobVariable.RESUME_ID: "job-1"})
 
-    assert (cluster.job, cluster.current_host, cluster.peers) == ("job-1", "algo-2", ("algo-2",))
+    assert (cluster.resume_id, cluster.current_host) == ("job-1", "algo-2")
+    assert cluster.peers == ("algo-2",)
     assert not cluster.is_leader
 
 

@@ -2,7 +2,7 @@
 
 Each host has one tag: its state, and a number that grows with each heartbeat. The leader's tag also
 invites the peers: they take part in a run once they have seen that tag change. A tag that stays the
-same may be from an earlier attempt of the same job, which SageMaker starts again under its name.
+same may be from an earlier attempt: SageMaker starts a job again under the same name.
 
 Clocks of two hosts are never compared: each measures by its own how long another's heartbeat has
 not changed.
@@ -148,7 +148,7 @@ class HostSession:
         """Wait until the leader has started the parent run, or has found it finished.
 
         Args:
-            find: Returns the job's runs of this training, those of earlier attempts among them.
+            find: Returns the runs with this resume id, those of earlier attempts among them.
             is_complete: Whether nothing is left to do for this host in a finished run.
 
         Raises:
@@ -230,7 +230,7 @@ class HostSession:
         return f"{leader}, the leader, has ended, and {run_status}{reason}"
 
     def _is_started(self, run: Run, first: Run | None) -> bool:
-        """Return whether the leader trains in a run, in this attempt of the job.
+        """Return whether the leader trains in a run, in this attempt.
 
         Args:
             run: The run as it is now.

@@ -3,12 +3,12 @@
 FINGERPRINT_TAG = "training.fingerprint"
 HEARTBEAT_TAG = "training.heartbeat"
 """Of a parent run: the machine that trains in it, and its latest heartbeat (seconds since 1970)."""
-JOB_TAG = "training.job"
-"""Of a parent run: the name of the job that trains in it; empty if there is none."""
+RESUME_ID_TAG = "training.resume_id"
+"""Of a parent run: the name of the first of the jobs that resume one another; empty without job."""
 ATTEMPT_TAG = "training.attempt"
 """Of a parent run: a random name for the latest process that started or resumed it.
 
-A job that is started again has the same name, and another attempt.
+A job that is started again has the same resume id, and another attempt.
 """
 HOST_STATUS_TAG = "training.host."
 """Of a parent run, followed by the name of a host: its state, attempt and heartbeat."""

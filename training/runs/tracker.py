@@ -36,7 +36,7 @@ from training.runs.tags import (
     DATA_DIGEST_TAG,
     FINGERPRINT_TAG,
     HEARTBEAT_TAG,
-    JOB_TAG,
+    RESUME_ID_TAG,
     TEST_DIGEST_TAG,
     WINNER_RUN_ID_TAG,
     WINNER_TAG,
@@ -122,9 +122,9 @@ class Tracker:
 
         Args:
             total: The number of combinations.
-            force: Whether only an earlier attempt of the same job is considered.
+            force: Whether only an earlier attempt with the same resume id is considered.
         """
-        if force and not self._cluster.job:
+        if force and not self._cluster.resume_id:
             return None
         with self._client.errors():
             if own := self._settings.tracking.run_id:
@@ -133,7 +133,7 @@ class Tracker:
                 runs = list(self._client.search_runs(self._query))
             same = [r for r in runs if r.data.tags.get(FINGERPRINT_TAG) == self._fingerprint]
             if force:
-                same = [run for run in same if self._is_of_this_job(run)]
+                same = [run for run in same if self._has_own_resume_id(run)]
             finished = [self._load_training(r) for r in same if r.info.status == "FINISHED"]
             for training in finished:
                 if len(training.tracked) == total:
@@ -189,7 +189,7 @@ class Tracker:
             return set(combinations) <= set(self.tracked(run.info.run_id))
 
         def find() -> Sequence[Run]:
-            query = f"{self._query} and tags.`{JOB_TAG}` = '{self._cluster.job}'"
+            query = f"{self._query} and tags.`{RESUME_ID_TAG}` = '{self._cluster.resume_id}'"
             with self._client.errors():
                 return self._client.search_runs(query)
 
@@ -216,7 +216,7 @@ class Tracker:
         """Let the peers find a finished training, in which nothing is left to do."""
         if self._cluster.peers:
             with self._client.errors():
-                self._client.client.set_tag(training.run_id, JOB_TAG, self._cluster.job)
+                self._client.client.set_tag(training.run_id, RESUME_ID_TAG, self._cluster.resume_id)
 
     def tracked(self, parent_id: str) -> Mapping[str, TrackedRun]:
         """Return the finished combinations of a training, by name."""
@@ -283,8 +283,9 @@ class Tracker:
     def _query(self) -> str:
         return f"tags.`{FINGERPRINT_TAG}` = '{self._fingerprint}'"
 
-    def _is_of_this_job(self, run: Run) -> bool:
-        return bool(self._cluster.job) and run.data.tags.get(JOB_TAG) == self._cluster.job
+    def _has_own_resume_id(self, run: Run) -> bool:
+        resume_id = self._cluster.resume_id
+        return bool(resume_id) and run.data.tags.get(RESUME_ID_TAG) == resume_id
 
     @contextmanager
     def _prepare(self, name: str, data_split: Split) -> Iterator[None]:
@@ -299,7 +300,7 @@ class Tracker:
     def _acquire_lock(self, run: Run) -> RunLock | None:
         # SageMaker starts a job again only after its instances are gone: the heartbeat of an
         # earlier attempt is that of a dead process, however recent it is.
-        running = run.info.status == "RUNNING" and not self._is_of_this_job(run)
+        running = run.info.status == "RUNNING" and not self._has_own_resume_id(run)
         return RunLock.acquire(self._locks, run.info.run_id, running, run.data.tags)
 
     def _start(self, previous: PreviousTraining | None, attempt: str) -> tuple[str, RunLock]:
@@ -309,8 +310,9 @@ class Tracker:
             HEARTBEAT_TAG: heartbeat(),
             ATTEMPT_TAG: attempt,
         }
-        if previous or self._cluster.job:  # the job before must not take the run over again
-            tags[JOB_TAG] = self._cluster.job
+        # Overwritten, even by none: a job that trained in the run before can't take it over again.
+        if previous or self._cluster.resume_id:
+            tags[RESUME_ID_TAG] = self._cluster.resume_id
         with self._client.errors():
             run_id = previous.run_id if previous else self._settings.tracking.run_id
             lock = previous.lock if previous else None

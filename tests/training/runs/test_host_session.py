@@ -20,7 +20,7 @@ from training.cluster import Cluster, HostTimeouts
 from training.data.dataset import Split, read_training, split
 from training.result import ShareResult, TrainingResult
 from training.runs.host_session import HostStatus, Silence, State
-from training.runs.tags import ATTEMPT_TAG, HOST_STATUS_TAG, HOST_TAG, JOB_TAG
+from training.runs.tags import ATTEMPT_TAG, HOST_STATUS_TAG, HOST_TAG, RESUME_ID_TAG
 from training.runs.tracker import Tracker
 from training.search.worker import Worker
 from training.train import train, train_share
@@ -155,7 +155,7 @@ def test_run_of_a_dead_earlier_attempt_is_not_joined(hosts: Hosts) -> None:
     status = HostStatus.parse(tags[HOST_STATUS_TAG + "algo-1"])
     assert status
     assert status.state == State.WORKING
-    assert (status.attempt, tags[JOB_TAG]) == (tags[ATTEMPT_TAG], "job")
+    assert (status.attempt, tags[RESUME_ID_TAG]) == (tags[ATTEMPT_TAG], "job")
 
     peer = hosts.tracker("algo-2", IMPATIENT)
 
@@ -243,10 +243,10 @@ def test_leader_without_peer_fails_in_words(settings: Settings) -> None:
 
 
 def _train_on_two_hosts(
-    settings: Settings, job: str, force: bool = False
+    settings: Settings, resume_id: str, force: bool = False
 ) -> tuple[TrainingResult, ShareResult]:
     """Train on two hosts, each a thread of this process with a worker process."""
-    leader, peer = (Cluster(job, HOSTS, host, FAST) for host in HOSTS)
+    leader, peer = (Cluster(resume_id, HOSTS, host, FAST) for host in HOSTS)
     results: list[TrainingResult] = []
 
     def lead() -> None:
