@@ -18,7 +18,7 @@ from contract.release import MANIFEST_FILE, Release
 from contract.settings.loader import Settings
 from contract.training_job import RESULT_FILE, JobVariable
 from training.cluster import SINGLE_HOST, Cluster
-from training.progress_lines import LogProgress
+from training.progress_lines import LogProgress, LogShareProgress
 from training.result import TrainingResult
 from training.search.worker import Worker
 from training_job.folders import Folders
@@ -50,7 +50,8 @@ def run_job(folders: Folders) -> None:
         from training.train import train, train_share  # noqa: PLC0415
 
         if not cluster.is_leader:
-            share = train_share(settings, progress, worker, cluster)
+            share_progress = LogShareProgress(cluster.current_host)
+            share = train_share(settings, share_progress, worker, cluster)
             logger.info("%s tracked its %d combinations", cluster.current_host, share.combinations)
             return
         result = train(settings, progress, worker, force, cluster)
