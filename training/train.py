@@ -60,7 +60,7 @@ def train(
     progress.started(total, before, *plan.rows)
     run = _TrainingRun(plan, tracker, progress, leaderboard, before)
     if previous and previous.finished and before == total:
-        tracker.invite_peers(previous)
+        tracker.announce_to_peers(previous)
         return run.result(previous.run_id, previous.test or None)
     if before:
         evaluated = worker.fit(plan.remaining(tracked), plan.prepared, settings.data.seed)

@@ -33,8 +33,8 @@ from training.runs.tags import ATTEMPT_TAG, HOST_TAG
 from training.search.grid import plan_grids
 from training.search.shards import assign_shares
 
-SILENCE_SECONDS = 8.0
-"""After how long a killed host is noticed; a living one is never silent that long."""
+HEARTBEAT_TIMEOUT_SECONDS = 8.0
+"""After how long a killed host is noticed; a living one always sends a heartbeat by then."""
 TIMEOUT_SECONDS = 120
 
 Process = subprocess.Popen[str]
@@ -74,8 +74,8 @@ class Training:
         self, host: int, of: int, resume_id: str, *options: str, **environment: str
     ) -> Process:
         """Start a host of a job."""
-        common = [f"algo-{host}", str(of), resume_id, "--silence", str(SILENCE_SECONDS)]
-        arguments = [*common, *options]
+        timeout = f"--heartbeat-timeout={HEARTBEAT_TIMEOUT_SECONDS}"
+        arguments = [f"algo-{host}", str(of), resume_id, timeout, *options]
         process = start("tests.durability.host", *arguments, folder=self.new_host(), **environment)
         if host == 1:
             self._result = self._folder / f"host-{self._folders}" / "result.json"

@@ -212,7 +212,7 @@ class Tracker:
                     yield training
                 self.hosts.finish()
 
-    def invite_peers(self, training: PreviousTraining) -> None:
+    def announce_to_peers(self, training: PreviousTraining) -> None:
         """Let the peers find a finished training, in which nothing is left to do."""
         if self._cluster.peers:
             with self._client.errors():
