@@ -1,6 +1,7 @@
 """What a host concludes from the tags of the parent run, and what it does to other hosts' runs."""
 
 import logging
+import re
 import signal
 import threading
 import time
@@ -15,9 +16,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from contract.errors import HostError, WorkerError
 from contract.process import Interrupted
 from contract.settings.loader import Settings
+from tests.durability import slow_ridge
 from tests.helpers import Recorder, train_in_process
 from training.cluster import Cluster, HostTimeouts
 from training.data.dataset import Split, read_training, split
+from training.family_registry import FAMILIES
+from training.plan import TrainingPlan
 from training.result import ShareResult, TrainingResult
 from training.runs.host_session import HeartbeatMonitor, HostStatus, State
 from training.runs.tags import ATTEMPT_TAG, HOST_STATUS_TAG, HOST_TAG, RESUME_ID_TAG
@@ -235,11 +239,33 @@ def test_leader_without_peer_fails_in_one_line(settings: Settings) -> None:
     with Worker() as worker, pytest.raises(HostError) as caught:
         train(settings, Recorder(), worker, cluster=cluster)
 
-    message = str(caught.value)
-    assert message.startswith("algo-2 did not start within ")
-    assert message.endswith(
-        "start the training again: 2 of 2 combinations are tracked and will not be trained again"
-    )
+    advice = r"start the training again: \d of 2 combinations are tracked"
+    expected = rf"algo-2 did not start within \d+ s; {advice} and will not be trained again"
+    assert re.fullmatch(expected, str(caught.value))
+
+
+def test_leader_stops_during_its_own_share_if_a_peer_fails(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, peer = (Cluster("job", HOSTS, host, FAST) for host in HOSTS)
+    monkeypatch.setitem(FAMILIES, "ridge", f"{slow_ridge.__name__}:SlowRidgeFamily")
+    monkeypatch.setenv(slow_ridge.SECONDS, "100")
+
+    def fail() -> None:
+        plan = TrainingPlan.from_settings(settings, peer)
+        tracker = plan.open_tracker()
+        with pytest.raises(WorkerError), tracker.join(plan.data_split, ["b"]):
+            raise WorkerError("the worker process was killed")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    with Worker() as worker, pytest.raises(HostError) as caught:
+        train(settings, Recorder(), worker, cluster=leader)
+    thread.join(60)
+
+    advice = "start the training again: 0 of 2 combinations are tracked"
+    reason = "algo-2 failed: the worker process was killed"
+    assert str(caught.value) == f"{reason}; {advice} and will not be trained again"
 
 
 def _train_on_two_hosts(
