@@ -1,4 +1,4 @@
-"""What a process that trains sets up first: signals, quiet libraries, garbage collection."""
+"""What a process that trains sets up first: signals, libraries, retries, garbage collection."""
 
 import atexit
 import gc
@@ -24,6 +24,15 @@ LIBRARY_VARIABLES = {
     "GIT_PYTHON_REFRESH": "quiet",  # git may be missing
 }
 """Variables that reduce the libraries' output: no start-up notes, no usage statistics."""
+MAX_RETRIES_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+COMMAND_RETRIES = 5
+"""MLflow's retries for a user who waits: with waits of 0, 4, 8, 16 and 32 s, for one minute."""
+JOB_RETRIES = 6
+"""MLflow's retries in a training job: two minutes, in which a server's container is replaced.
+
+MLflow's default of 7 would wait for another two minutes at once. Then the other hosts of the job
+would take a host for dead that only waits (`training.cluster.HostTimeouts.silence`).
+"""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -68,6 +77,15 @@ def silence_libraries() -> None:
     """Set LIBRARY_VARIABLES, except those that the user has set."""
     for name, value in LIBRARY_VARIABLES.items():
         os.environ.setdefault(name, value)
+
+
+def limit_mlflow_retries(count: int) -> None:
+    """Limit how often MLflow retries a request, unless the user has set the variable.
+
+    Args:
+        count: COMMAND_RETRIES or JOB_RETRIES.
+    """
+    os.environ.setdefault(MAX_RETRIES_VARIABLE, str(count))
 
 
 def log_warnings() -> None:

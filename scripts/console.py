@@ -6,7 +6,6 @@ Results go to standard output; progress and log go to standard error, so that `-
 import functools
 import inspect
 import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +15,10 @@ import typer
 
 from contract.errors import StackError
 from contract.process import (
+    COMMAND_RETRIES,
     Interrupted,
     catch_signals,
+    limit_mlflow_retries,
     log_warnings,
     reduce_garbage_collection,
     silence_libraries,
@@ -38,8 +39,7 @@ def main(command: Command) -> NoReturn:
     """Run a command and exit: 0, or its error's exit code after one line that explains it."""
     reduce_garbage_collection()
     silence_libraries()
-    # An unreachable server is retried for one minute; MLflow's default is more than four.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+    limit_mlflow_retries(COMMAND_RETRIES)
     log_warnings()
     configure_logging()
     catch_signals()

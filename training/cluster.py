@@ -19,7 +19,9 @@ class HostTimeouts:
     silence: float = 120
     """After how long without a heartbeat a host counts as dead.
 
-    Longer than the minute for which an unreachable MLflow server is retried. Shorter than
+    Longer than the longest wait between two retries of MLflow's client, 64 s in a job
+    (`contract.process.JOB_RETRIES`): when the MLflow server is available again, a host may send its
+    next heartbeat only after that wait. Shorter than
     `training.runs.run_lock.HEARTBEAT_TIMEOUT_SECONDS`: peers stop before another host can resume
     the run of a dead leader.
     """

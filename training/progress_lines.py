@@ -22,12 +22,13 @@ METRIC_DEFINITIONS: Mapping[str, str] = {
 }
 """The name of each metric of a job, and the regular expression whose group 1 is its value.
 
+SageMaker searches the logs of all hosts, so only the leader may log lines that match.
 https://docs.aws.amazon.com/sagemaker/latest/dg/define-train-metrics.html
 """
 
 
 class LogProgress:
-    """Logs each step of a training as one line of JSON."""
+    """Logs each step of a training as one line of JSON, on one host or on the leader of several."""
 
     def __init__(self) -> None:
         self._total = self._tracked = 0
@@ -53,8 +54,34 @@ class LogProgress:
         _log({"event": "finished", **best, **test, "winner": result.winner.name})
 
 
+class LogShareProgress:
+    """Logs each step of a peer's share, in lines that match none of METRIC_DEFINITIONS.
+
+    The leader logs the same combinations, once it has collected them, with their number in the
+    whole training.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._total = self._tracked = 0
+
+    def started(self, total: int, already_tracked: int, train: int, val: int, test: int) -> None:
+        """Log the number of combinations of the share, and of rows."""
+        self._total, self._tracked = total, already_tracked
+        counts = {"share_total": total, "share_already_tracked": already_tracked}
+        rows = {"train": train, "val": val, "test": test}
+        _log({"event": "share_started", "host": self._host, **counts, **rows})
+
+    def tracked(self, entry: LeaderboardEntry, best: LeaderboardEntry) -> None:
+        """Log a combination, and the best one of the share so far."""
+        self._tracked += 1
+        counts = {"share_tracked": self._tracked, "share_total": self._total}
+        combination = {"combination": asdict(entry), "share_best": best.name}
+        _log({"event": "share_tracked", "host": self._host, **counts, **combination})
+
+
 class ProgressReader:
-    """Reports the progress that a log contains, line by line."""
+    """Reports the progress that the leader's log contains, line by line."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -11,8 +11,10 @@ from contextlib import suppress
 
 from contract.errors import StackError
 from contract.process import (
+    JOB_RETRIES,
     Interrupted,
     catch_signals,
+    limit_mlflow_retries,
     log_warnings,
     reduce_garbage_collection,
     silence_libraries,
@@ -36,6 +38,7 @@ def main(arguments: list[str]) -> int:
         return 2
     reduce_garbage_collection()
     silence_libraries()
+    limit_mlflow_retries(JOB_RETRIES)
     _configure_logging()
     catch_signals(STOP_SECONDS)
     folders = Folders.from_environment()

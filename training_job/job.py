@@ -18,7 +18,7 @@ from contract.release import MANIFEST_FILE, Release
 from contract.settings.loader import Settings
 from contract.training_job import RESULT_FILE, JobVariable
 from training.cluster import SINGLE_HOST, Cluster
-from training.progress_lines import LogProgress
+from training.progress_lines import LogProgress, LogShareProgress
 from training.result import TrainingResult
 from training.search.worker import Worker
 from training_job.folders import Folders
@@ -40,7 +40,9 @@ def run_job(folders: Folders) -> None:
     hyperparameters = folders.read_config("hyperparameters")
     force = read_force(hyperparameters)
     settings = load_job_settings(folders, hyperparameters)
-    read_password(os.environ)
+    if password := read_password(os.environ):
+        # In this process's environment only, where MLflow's client expects it.
+        os.environ[PASSWORD_VARIABLE] = password
     cluster = read_cluster(folders, os.environ)
     progress = LogProgress()
     # The worker loads its libraries while this process loads its own.
@@ -48,7 +50,8 @@ def run_job(folders: Folders) -> None:
         from training.train import train, train_share  # noqa: PLC0415
 
         if not cluster.is_leader:
-            share = train_share(settings, progress, worker, cluster)
+            share_progress = LogShareProgress(cluster.current_host)
+            share = train_share(settings, share_progress, worker, cluster)
             logger.info("%s tracked its %d combinations", cluster.current_host, share.combinations)
             return
         result = train(settings, progress, worker, force, cluster)
@@ -79,24 +82,24 @@ def read_cluster(folders: Folders, environment: Mapping[str, str]) -> Cluster:
         raise SettingsError(f"resourceconfig.json: {error}") from None
 
 
-def read_password(environment: Mapping[str, str]) -> None:
-    """Read the password of MLflow's user from Secrets Manager, by the job's role.
+def read_password(environment: Mapping[str, str]) -> str:
+    """Return the password of MLflow's user from Secrets Manager, by the job's role.
 
-    It is put into this process's environment only, where MLflow's client expects it.
+    It is empty if the environment names no secret.
 
     Raises:
         TrackingError: The secret can't be read; the message names it and the reason.
     """
     secret = environment.get(JobVariable.PASSWORD_SECRET, "")
     if not secret:
-        return
+        return ""
     import boto3  # noqa: PLC0415 - not needed without a tracking server
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     try:
         # The region is the fourth part of an ARN.
         client = boto3.client("secretsmanager", region_name=secret.split(":")[3])
-        password = client.get_secret_value(SecretId=secret)["SecretString"]
+        return str(client.get_secret_value(SecretId=secret)["SecretString"])
     except ClientError as error:
         reason = error.response["Error"].get("Message", str(error))
         raise TrackingError(
@@ -105,7 +108,6 @@ def read_password(environment: Mapping[str, str]) -> None:
         ) from None
     except (BotoCoreError, IndexError) as error:
         raise TrackingError(f"{secret}: the password can't be read: {error}") from None
-    os.environ[PASSWORD_VARIABLE] = password
 
 
 def read_images(environment: Mapping[str, str]) -> dict[str, str]:

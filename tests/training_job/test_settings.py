@@ -1,4 +1,4 @@
-"""The settings of a training job: a file in a channel, overridden by hyperparameters."""
+"""The settings of a training job: a file in a channel, hyperparameters, hosts and a password."""
 
 import json
 import os
@@ -11,9 +11,10 @@ import pytest
 from contract.errors import SettingsError
 from contract.settings.loader import Settings
 from contract.training_job import JobVariable
+from tests.emulator.account import emulated_account
 from tests.training_job.container import lay_out, write_config
 from training_job.folders import Folders
-from training_job.job import read_cluster
+from training_job.job import PASSWORD_VARIABLE, read_cluster, read_password
 from training_job.settings import load_job_settings, read_force
 
 
@@ -138,3 +139,15 @@ def test_hosts_are_those_of_the_resource_configuration(folders: Folders) -> None
 
 def test_container_without_sagemaker_is_one_host(folders: Folders) -> None:
     assert read_cluster(folders, {}).peers == ()
+
+
+def test_password_is_that_of_the_secret_and_the_environment_stays_as_it_is(tmp_path: Path) -> None:
+    with emulated_account(tmp_path) as account:
+        os.environ.update(account.environment)
+        secrets = account.client("secretsmanager")
+        secret = secrets.create_secret(Name="training", SecretString="correct horse")["ARN"]
+
+        assert read_password({JobVariable.PASSWORD_SECRET: secret}) == "correct horse"
+
+    assert read_password({}) == ""
+    assert PASSWORD_VARIABLE not in os.environ

@@ -382,6 +382,8 @@ def test_two_instances_share_the_combinations(
     assert len(recorder.entries) == len(uninterrupted)
     (job,) = stage.jobs(tmp_path.name)
     assert job["ResourceConfig"]["InstanceCount"] == 2
+    metrics = {metric["MetricName"]: metric["Value"] for metric in job["FinalMetricDataList"]}
+    assert metrics["tracked"] == len(uninterrupted)
     parents, children = _runs(stage, tmp_path.name)
     assert parents == ["FINISHED"]
     assert children == ["FINISHED"] * len(uninterrupted)
