@@ -13,7 +13,10 @@ PRIVATE, ISOLATED, PUBLIC = "Private", "Isolated", "Public"
 INTERFACE_ENDPOINTS = {
     "ecr.api": "tasks log in to the image registry",
     "ecr.dkr": "tasks pull their image",
-    "logs": "tasks write their logs",
+    "logs": "tasks and training jobs write their logs",
+    # https://repost.aws/knowledge-center/sagemaker-access-network-isolation: the processes of
+    # SageMaker on a job's instances "connect to CloudWatch through the VPC".
+    "monitoring": "training jobs publish their metrics",
     "secretsmanager": "tasks and training jobs read their passwords",
     "ssmmessages": "users forward a port to MLflow",
 }
