@@ -68,7 +68,13 @@ class Network(Construct):
             self,
             "TrainingSecurityGroup",
             vpc=self.vpc,
-            description="Training jobs: admit nothing, may call MLflow and AWS services",
+            description="Training jobs: admit each other only, may call MLflow and AWS services",
+        )
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html#train-vpc-groups: a job of
+        # several instances needs "inbound connections between members of the same security group".
+        # The page limits neither protocols nor ports.
+        self.training_sg.add_ingress_rule(
+            self.training_sg, ec2.Port.all_traffic(), "Instances of the same training job"
         )
 
     @property

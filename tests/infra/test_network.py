@@ -56,6 +56,25 @@ def test_private_subnets_reach_the_services_that_tasks_and_jobs_call(
     assert all(any(f'.{service}"' in name for name in names) for service in expected)
 
 
+def test_training_jobs_admit_their_own_instances_only(templates: StageTemplates) -> None:
+    """train-vpc.html: "inbound connections between members of the same security group"."""
+    ((logical_id, _),) = [
+        (logical_id, group)
+        for logical_id, group in templates.resources("AWS::EC2::SecurityGroup")
+        if group["Properties"]["GroupDescription"].startswith("Training jobs")
+    ]
+    group = {"Fn::GetAtt": [logical_id, "GroupId"]}
+    rules = [
+        resource["Properties"]
+        for _, resource in templates.resources("AWS::EC2::SecurityGroupIngress")
+        if resource["Properties"]["GroupId"] == group
+    ]
+
+    assert "SecurityGroupIngress" not in templates.security_group("Training jobs")
+    ((protocol, source),) = [(rule["IpProtocol"], rule["SourceSecurityGroupId"]) for rule in rules]
+    assert (protocol, source) == ("-1", group)
+
+
 def test_traffic_is_logged(templates: StageTemplates) -> None:
     (flow_log,) = templates.properties("AWS::EC2::FlowLog")
     (load_balancer,) = templates.properties("AWS::ElasticLoadBalancingV2::LoadBalancer")
