@@ -15,9 +15,10 @@ from contract.names import (
 from contract.settings.stage import Stage
 from infra.base.network import Network
 from infra.base.statements import (
-    ENDPOINT_LOGS,
     DataAccess,
+    endpoint_log_group,
     log_group_arn,
+    log_stream_arn,
     sagemaker_arn,
 )
 from infra.fargate import LOG_IN_TO_ECR, PULL_IMAGE_ACTIONS
@@ -213,10 +214,24 @@ def _observe(stage: Stage) -> list[Statement]:
             [arn("cloudwatch", f"alarm:{alarm_name(stage, alarm)}") for alarm in EndpointAlarm],
         ),
         Statement(
-            "ReadLogs",
-            "SageMaker names its log groups and streams by job and by endpoint",
-            ["logs:FilterLogEvents", "logs:GetLogEvents", "logs:DescribeLogStreams"],
-            [log_group_arn(TRAINING_LOG_GROUP), log_group_arn(f"{ENDPOINT_LOGS}/{stage.endpoint}")],
+            "FindTrainingLogs",
+            "all training jobs of an account share one log group, and listing its streams can't be "
+            "limited to some of them",
+            ["logs:DescribeLogStreams"],
+            [log_group_arn(TRAINING_LOG_GROUP)],
+        ),
+        Statement(
+            "ReadTrainingLogs",
+            # FilterLogEvents would be granted on the whole log group only.
+            "only the streams of the stage's own jobs, whose names start with the job's name",
+            ["logs:GetLogEvents"],
+            [log_stream_arn(TRAINING_LOG_GROUP, training_job_prefix(stage))],
+        ),
+        Statement(
+            "ReadEndpointLogs",
+            "SageMaker names the log group by the endpoint",
+            ["logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"],
+            [log_group_arn(endpoint_log_group(stage))],
         ),
         Statement(
             "WriteReleaseCheckMetric",

@@ -9,13 +9,14 @@ from contract.names import (
     BucketPrefix,
     Image,
     RoleName,
+    training_job_prefix,
 )
 from contract.settings.stage import Stage
 from infra.base.deploying_role import deploying_statements
 from infra.base.network import Network
 from infra.base.statements import (
-    ENDPOINT_LOGS,
     DataAccess,
+    endpoint_log_group,
     sagemaker_arn,
     write_logs,
     write_metrics,
@@ -125,7 +126,8 @@ class Roles(Construct):
                 [training_password],
             ),
             *self._data.pull_image(Image.TRAIN),
-            write_logs(TRAINING_LOG_GROUP),
+            # All stages of an account share this log group.
+            *write_logs(TRAINING_LOG_GROUP, training_job_prefix(self._stage)),
             write_metrics("/aws/sagemaker/TrainingJobs", METRIC_NAMESPACE),
             *self._vpc_statements(),
         ]
@@ -184,7 +186,7 @@ class Roles(Construct):
             self._data.list_prefixes(BucketPrefix.RELEASES),
             self._data.use_key(),
             *self._data.pull_image(Image.SERVE),
-            write_logs(ENDPOINT_LOGS),
+            *write_logs(endpoint_log_group(self._stage)),
             write_metrics("/aws/sagemaker/Endpoints"),
         ]
 

@@ -5,9 +5,21 @@ import re
 
 import pytest
 
-from contract.names import Image
+from contract.names import Image, training_job_prefix
 from contract.paths import PROJECT_ROOT
 from tests.infra.conftest import StageTemplates, as_list
+
+STREAMS_OF_JOBS = "log-stream:{}*"
+JOB_LOGS = {
+    "RolesDeployingRole": {"logs:DescribeLogStreams": "*", "logs:GetLogEvents": STREAMS_OF_JOBS},
+    "RolesTrainingRole": {
+        "logs:CreateLogGroup": "*",
+        "logs:CreateLogStream": STREAMS_OF_JOBS,
+        "logs:DescribeLogStreams": "*",
+        "logs:PutLogEvents": STREAMS_OF_JOBS,
+    },
+}
+"""What each role may do with the log group of training jobs, and with which of its streams."""
 
 
 def _role_statements(templates: StageTemplates, role: str) -> list[dict[str, object]]:
@@ -194,6 +206,38 @@ def test_roles_allow_the_calls_in_the_docs(
     assert documented <= allowed
     if role == "training":  # its table is complete
         assert documented == allowed
+
+
+@pytest.mark.parametrize("role", JOB_LOGS)
+def test_job_logs_of_other_stages_are_neither_read_nor_written(
+    templates: StageTemplates, role: str
+) -> None:
+    """All stages of an account share the log group; SageMaker names streams by the job."""
+    group = ":log-group:/aws/sagemaker/TrainingJobs:"
+    allowed = [
+        (action, resource["Fn::Join"][1][-1].partition(group)[2])
+        for statement in _role_statements(templates, role)
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+        if group in json.dumps(resource)
+    ]
+
+    prefix = training_job_prefix(templates.stage)
+    expected = {action: streams.format(prefix) for action, streams in JOB_LOGS[role].items()}
+    assert sorted(allowed) == sorted(expected.items())
+
+
+def test_endpoint_logs_are_those_of_the_stage(templates: StageTemplates) -> None:
+    for role in ("RolesDeployingRole", "RolesServingRole"):
+        resources = [
+            json.dumps(resource)
+            for statement in _role_statements(templates, role)
+            for resource in as_list(statement["Resource"])
+            if "log-group:/aws/sagemaker/Endpoints" in json.dumps(resource)
+        ]
+        assert resources
+        group = f"log-group:/aws/sagemaker/Endpoints/{templates.stage.endpoint}:"
+        assert all(group in resource for resource in resources)
 
 
 def test_invoking_invokes_the_endpoint_only(templates: StageTemplates) -> None:
