@@ -134,6 +134,8 @@ class Roles(Construct):
 
     def _vpc_statements(self) -> list[Statement]:
         """Return the permissions that SageMaker's documentation requires for a job in a VPC."""
+        interfaces = arn("ec2", "network-interface/*")
+        in_this_vpc = {"ArnEquals": {"ec2:Vpc": arn("ec2", f"vpc/{self._vpc.vpc_id}")}}
         return [
             Statement(
                 "DescribeNetwork",
@@ -147,17 +149,14 @@ class Roles(Construct):
                 ],
                 [ANY_RESOURCE],
             ),
+            # Which actions know the key ec2:Vpc of which resources:
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
             Statement(
-                "ManageNetworkInterfaces",
-                "each network interface of a job has a new id; they can only be created in this "
-                "network",
-                [
-                    "ec2:CreateNetworkInterface",
-                    "ec2:DeleteNetworkInterface",
-                    "ec2:CreateNetworkInterfacePermission",
-                    "ec2:DeleteNetworkInterfacePermission",
-                ],
-                [arn("ec2", "network-interface/*")],
+                "CreateNetworkInterfaces",
+                "each network interface of a job has a new id; the next statement limits it to "
+                "this network",
+                ["ec2:CreateNetworkInterface"],
+                [interfaces],
             ),
             Statement(
                 "UseSubnetsAndSecurityGroups",
@@ -165,7 +164,19 @@ class Roles(Construct):
                 "network",
                 ["ec2:CreateNetworkInterface"],
                 [arn("ec2", "subnet/*"), arn("ec2", "security-group/*")],
-                {"ArnEquals": {"ec2:Vpc": arn("ec2", f"vpc/{self._vpc.vpc_id}")}},
+                in_this_vpc,
+            ),
+            Statement(
+                "ManageNetworkInterfaces",
+                "SageMaker attaches and deletes the network interfaces that it creates in this "
+                "network",
+                [
+                    "ec2:CreateNetworkInterfacePermission",
+                    "ec2:DeleteNetworkInterface",
+                    "ec2:DeleteNetworkInterfacePermission",
+                ],
+                [interfaces],
+                in_this_vpc,
             ),
         ]
 

@@ -257,6 +257,35 @@ def test_training_deletes_nothing_and_reads_one_password(templates: StageTemplat
     assert len(as_list(read["Resource"])) == 1
 
 
+def test_training_manages_network_interfaces_of_its_own_vpc_only(
+    templates: StageTemplates,
+) -> None:
+    """CreateNetworkInterface knows the VPC of the subnet, not that of the interface it creates."""
+    statements = _role_statements(templates, "RolesTrainingRole")
+    conditions = {
+        (action, resource["Fn::Join"][1][-1].split("/")[0].rpartition(":")[2]): json.dumps(
+            statement.get("Condition")
+        )
+        for statement in statements
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+        if action.startswith("ec2:") and resource != "*"
+    }
+
+    without_a_key = ("ec2:CreateNetworkInterface", "network-interface")
+    assert conditions.pop(without_a_key) == "null"
+    assert sorted(conditions) == [
+        ("ec2:CreateNetworkInterface", "security-group"),
+        ("ec2:CreateNetworkInterface", "subnet"),
+        ("ec2:CreateNetworkInterfacePermission", "network-interface"),
+        ("ec2:DeleteNetworkInterface", "network-interface"),
+        ("ec2:DeleteNetworkInterfacePermission", "network-interface"),
+    ]
+    for condition in conditions.values():
+        assert condition.startswith('{"ArnEquals": {"ec2:Vpc": ')
+        assert '{"Ref": "NetworkVpc' in condition
+
+
 @pytest.mark.parametrize("role", ["MlflowBastionExecutionRole", "MlflowBastionTaskRole"])
 def test_bastion_roles_read_no_secrets(templates: StageTemplates, role: str) -> None:
     statements = _role_statements(templates, role)
