@@ -12,6 +12,7 @@ from contract.names import (
     image_digest_parameter,
     training_job_prefix,
 )
+from contract.settings.sections import MAX_TRAINING_HOURS
 from contract.settings.stage import Stage
 from infra.base.network import Network
 from infra.base.statements import (
@@ -58,26 +59,14 @@ def deploying_statements(
 
 def _run_training_jobs(stage: Stage, data: DataAccess, network: Network) -> list[Statement]:
     jobs = sagemaker_arn("training-job", f"{training_job_prefix(stage)}*")
-    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
-    keys = {"sagemaker:OutputKmsKey": data.key.key_arn}
-    if not stage.training_has_local_storage:
-        keys["sagemaker:VolumeKmsKey"] = data.key.key_arn
-    lists = {
-        "sagemaker:VpcSubnets": network.private_subnet_ids,
-        "sagemaker:VpcSecurityGroupIds": [network.training_sg.security_group_id],
-    }
     return [
         Statement(
             "CreateTrainingJobs",
-            "only in the private network, and with the data key; ForAllValues also matches a "
-            "request without the key, which Null excludes; names start with the stage's prefix",
+            "only in the private network, with the data key, on the stage's instance type, and "
+            "with a time limit; names start with the stage's prefix",
             ["sagemaker:CreateTrainingJob"],
             [jobs],
-            {
-                "ForAllValues:StringEquals": lists,
-                "Null": dict.fromkeys(lists, "false"),
-                "ArnEquals": keys,
-            },
+            _training_job_conditions(stage, data, network),
         ),
         Statement(
             "ManageTrainingJobs",
@@ -90,6 +79,35 @@ def _run_training_jobs(stage: Stage, data: DataAccess, network: Network) -> list
             [jobs],
         ),
     ]
+
+
+def _training_job_conditions(
+    stage: Stage, data: DataAccess, network: Network
+) -> dict[str, dict[str, object]]:
+    """Return what a request for a training job has to contain.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
+    """
+    keys = {"sagemaker:OutputKmsKey": data.key.key_arn}
+    if not stage.training_has_local_storage:
+        keys["sagemaker:VolumeKmsKey"] = data.key.key_arn
+    lists = {
+        "sagemaker:InstanceTypes": [stage.training_instance_type],
+        "sagemaker:VpcSecurityGroupIds": [network.training_sg.security_group_id],
+        "sagemaker:VpcSubnets": network.private_subnet_ids,
+    }
+    seconds = MAX_TRAINING_HOURS * 3600
+    return {
+        "ArnEquals": dict(keys),
+        # ForAllValues also matches a request without the key, which Null excludes.
+        "ForAllValues:StringEquals": dict(lists),
+        "Null": dict.fromkeys(lists, "false"),
+        "NumericLessThanEquals": {"sagemaker:MaxRuntimeInSeconds": str(seconds)},
+        # No warm pool, whose instances are billed after the job has ended. A request without one
+        # doesn't have this key:
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools-how-to-use.html
+        "NumericLessThanEqualsIfExists": {"sagemaker:KeepAlivePeriod": "0"},
+    }
 
 
 def _manage_sagemaker(stage: Stage) -> list[Statement]:

@@ -4,9 +4,11 @@ import json
 import re
 
 import pytest
+from pydantic import ValidationError
 
 from contract.names import Image, training_job_prefix
 from contract.paths import PROJECT_ROOT
+from contract.settings.sections import MAX_TRAINING_HOURS, TrainingSettings
 from tests.infra.conftest import StageTemplates, as_list
 
 STREAMS_OF_JOBS = "log-stream:{}*"
@@ -238,6 +240,30 @@ def test_endpoint_logs_are_those_of_the_stage(templates: StageTemplates) -> None
         assert resources
         group = f"log-group:/aws/sagemaker/Endpoints/{templates.stage.endpoint}:"
         assert all(group in resource for resource in resources)
+
+
+def test_deploying_creates_training_jobs_within_limits_only(templates: StageTemplates) -> None:
+    statements = _role_statements(templates, "RolesDeployingRole")
+    conditions = _statement_with(statements, "sagemaker:CreateTrainingJob")["Condition"]
+    assert isinstance(conditions, dict)
+
+    lists = conditions["ForAllValues:StringEquals"]
+    assert lists["sagemaker:InstanceTypes"] == [templates.stage.training_instance_type]
+    assert len(lists["sagemaker:VpcSubnets"]) == templates.stage.zones
+    assert len(lists["sagemaker:VpcSecurityGroupIds"]) == 1
+    # ForAllValues matches a request without the key, too.
+    assert conditions["Null"] == dict.fromkeys(lists, "false")
+    assert set(conditions["ArnEquals"]) == {"sagemaker:OutputKmsKey", "sagemaker:VolumeKmsKey"}
+    assert conditions["NumericLessThanEquals"] == {"sagemaker:MaxRuntimeInSeconds": "432000"}
+    # train-warm-pools-how-to-use.html: a request without a warm pool doesn't have the key.
+    warm_pool = {"sagemaker:KeepAlivePeriod": "0"}
+    assert conditions["NumericLessThanEqualsIfExists"] == warm_pool
+
+
+def test_deploying_permits_every_time_limit_that_the_settings_accept() -> None:
+    TrainingSettings(max_hours=MAX_TRAINING_HOURS)
+    with pytest.raises(ValidationError, match="max_hours"):
+        TrainingSettings(max_hours=MAX_TRAINING_HOURS + 1)
 
 
 def test_invoking_invokes_the_endpoint_only(templates: StageTemplates) -> None:
