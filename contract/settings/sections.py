@@ -10,6 +10,8 @@ ParamGrid = Mapping[str, tuple[ParamValue, ...]]
 """The values to try of each hyperparameter: `{"alpha": (0.1, 1), "positive": (True, False)}`."""
 
 MetricName = Literal["RMSE", "MAPE", "R2"]
+MAX_TRAINING_HOURS = 120
+"""The longest time limit of a training job; the deploying role permits no longer one."""
 
 
 class SettingsSection(BaseModel):
@@ -81,7 +83,7 @@ class TrainingSettings(SettingsSection):
     """The number of instances of a training job on SageMaker, which share the combinations."""
     volume_gb: int = Field(default=30, ge=1, le=16_384)
     """The size of each instance's volume, in GB."""
-    max_hours: float = Field(default=2, gt=0, le=120)
+    max_hours: float = Field(default=2, gt=0, le=MAX_TRAINING_HOURS)
     """The time limit of a training job, in hours."""
     spot: bool = False
     """Whether a training job uses spot instances, which are cheaper and may be interrupted."""

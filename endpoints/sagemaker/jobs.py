@@ -49,7 +49,7 @@ class JobState:
     model_uri: str
     """Where model.tar.gz is, beside output.tar.gz."""
     resume_id: str
-    """The name of the training's first job."""
+    """The name of the first of the jobs that resume one another."""
     forced: bool
 
     @property

@@ -12,12 +12,14 @@ from contract.names import (
     image_digest_parameter,
     training_job_prefix,
 )
+from contract.settings.sections import MAX_TRAINING_HOURS
 from contract.settings.stage import Stage
 from infra.base.network import Network
 from infra.base.statements import (
-    ENDPOINT_LOGS,
     DataAccess,
+    endpoint_log_group,
     log_group_arn,
+    log_stream_arn,
     sagemaker_arn,
 )
 from infra.fargate import LOG_IN_TO_ECR, PULL_IMAGE_ACTIONS
@@ -57,26 +59,14 @@ def deploying_statements(
 
 def _run_training_jobs(stage: Stage, data: DataAccess, network: Network) -> list[Statement]:
     jobs = sagemaker_arn("training-job", f"{training_job_prefix(stage)}*")
-    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
-    keys = {"sagemaker:OutputKmsKey": data.key.key_arn}
-    if not stage.training_has_local_storage:
-        keys["sagemaker:VolumeKmsKey"] = data.key.key_arn
-    lists = {
-        "sagemaker:VpcSubnets": network.private_subnet_ids,
-        "sagemaker:VpcSecurityGroupIds": [network.training_sg.security_group_id],
-    }
     return [
         Statement(
             "CreateTrainingJobs",
-            "only in the private network, and with the data key; ForAllValues also matches a "
-            "request without the key, which Null excludes; names start with the stage's prefix",
+            "only in the private network, with the data key, on the stage's instance type, and "
+            "with a time limit; names start with the stage's prefix",
             ["sagemaker:CreateTrainingJob"],
             [jobs],
-            {
-                "ForAllValues:StringEquals": lists,
-                "Null": dict.fromkeys(lists, "false"),
-                "ArnEquals": keys,
-            },
+            _training_job_conditions(stage, data, network),
         ),
         Statement(
             "ManageTrainingJobs",
@@ -89,6 +79,35 @@ def _run_training_jobs(stage: Stage, data: DataAccess, network: Network) -> list
             [jobs],
         ),
     ]
+
+
+def _training_job_conditions(
+    stage: Stage, data: DataAccess, network: Network
+) -> dict[str, dict[str, object]]:
+    """Return what a request for a training job has to contain.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
+    """
+    keys = {"sagemaker:OutputKmsKey": data.key.key_arn}
+    if not stage.training_has_local_storage:
+        keys["sagemaker:VolumeKmsKey"] = data.key.key_arn
+    lists = {
+        "sagemaker:InstanceTypes": [stage.training_instance_type],
+        "sagemaker:VpcSecurityGroupIds": [network.training_sg.security_group_id],
+        "sagemaker:VpcSubnets": network.private_subnet_ids,
+    }
+    seconds = MAX_TRAINING_HOURS * 3600
+    return {
+        "ArnEquals": dict(keys),
+        # ForAllValues also matches a request without the key, which Null excludes.
+        "ForAllValues:StringEquals": dict(lists),
+        "Null": dict.fromkeys(lists, "false"),
+        "NumericLessThanEquals": {"sagemaker:MaxRuntimeInSeconds": str(seconds)},
+        # No warm pool, whose instances are billed after the job has ended. A request without one
+        # doesn't have this key:
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools-how-to-use.html
+        "NumericLessThanEqualsIfExists": {"sagemaker:KeepAlivePeriod": "0"},
+    }
 
 
 def _manage_sagemaker(stage: Stage) -> list[Statement]:
@@ -213,10 +232,24 @@ def _observe(stage: Stage) -> list[Statement]:
             [arn("cloudwatch", f"alarm:{alarm_name(stage, alarm)}") for alarm in EndpointAlarm],
         ),
         Statement(
-            "ReadLogs",
-            "SageMaker names its log groups and streams by job and by endpoint",
-            ["logs:FilterLogEvents", "logs:GetLogEvents", "logs:DescribeLogStreams"],
-            [log_group_arn(TRAINING_LOG_GROUP), log_group_arn(f"{ENDPOINT_LOGS}/{stage.endpoint}")],
+            "FindTrainingLogs",
+            "all training jobs of an account share one log group, and listing its streams can't be "
+            "limited to some of them",
+            ["logs:DescribeLogStreams"],
+            [log_group_arn(TRAINING_LOG_GROUP)],
+        ),
+        Statement(
+            "ReadTrainingLogs",
+            # FilterLogEvents would be granted on the whole log group only.
+            "only the streams of the stage's own jobs, whose names start with the job's name",
+            ["logs:GetLogEvents"],
+            [log_stream_arn(TRAINING_LOG_GROUP, training_job_prefix(stage))],
+        ),
+        Statement(
+            "ReadEndpointLogs",
+            "SageMaker names the log group by the endpoint",
+            ["logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"],
+            [log_group_arn(endpoint_log_group(stage))],
         ),
         Statement(
             "WriteReleaseCheckMetric",

@@ -13,7 +13,10 @@ PRIVATE, ISOLATED, PUBLIC = "Private", "Isolated", "Public"
 INTERFACE_ENDPOINTS = {
     "ecr.api": "tasks log in to the image registry",
     "ecr.dkr": "tasks pull their image",
-    "logs": "tasks write their logs",
+    "logs": "tasks and training jobs write their logs",
+    # https://repost.aws/knowledge-center/sagemaker-access-network-isolation: the processes of
+    # SageMaker on a job's instances "connect to CloudWatch through the VPC".
+    "monitoring": "training jobs publish their metrics",
     "secretsmanager": "tasks and training jobs read their passwords",
     "ssmmessages": "users forward a port to MLflow",
 }
@@ -65,7 +68,13 @@ class Network(Construct):
             self,
             "TrainingSecurityGroup",
             vpc=self.vpc,
-            description="Training jobs: admit nothing, may call MLflow and AWS services",
+            description="Training jobs: admit each other only, may call MLflow and AWS services",
+        )
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html#train-vpc-groups: a job of
+        # several instances needs "inbound connections between members of the same security group".
+        # The page limits neither protocols nor ports.
+        self.training_sg.add_ingress_rule(
+            self.training_sg, ec2.Port.all_traffic(), "Instances of the same training job"
         )
 
     @property

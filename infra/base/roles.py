@@ -9,13 +9,14 @@ from contract.names import (
     BucketPrefix,
     Image,
     RoleName,
+    training_job_prefix,
 )
 from contract.settings.stage import Stage
 from infra.base.deploying_role import deploying_statements
 from infra.base.network import Network
 from infra.base.statements import (
-    ENDPOINT_LOGS,
     DataAccess,
+    endpoint_log_group,
     sagemaker_arn,
     write_logs,
     write_metrics,
@@ -125,13 +126,16 @@ class Roles(Construct):
                 [training_password],
             ),
             *self._data.pull_image(Image.TRAIN),
-            write_logs(TRAINING_LOG_GROUP),
+            # All stages of an account share this log group.
+            *write_logs(TRAINING_LOG_GROUP, training_job_prefix(self._stage)),
             write_metrics("/aws/sagemaker/TrainingJobs", METRIC_NAMESPACE),
             *self._vpc_statements(),
         ]
 
     def _vpc_statements(self) -> list[Statement]:
         """Return the permissions that SageMaker's documentation requires for a job in a VPC."""
+        interfaces = arn("ec2", "network-interface/*")
+        in_this_vpc = {"ArnEquals": {"ec2:Vpc": arn("ec2", f"vpc/{self._vpc.vpc_id}")}}
         return [
             Statement(
                 "DescribeNetwork",
@@ -145,17 +149,14 @@ class Roles(Construct):
                 ],
                 [ANY_RESOURCE],
             ),
+            # Which actions know the key ec2:Vpc of which resources:
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
             Statement(
-                "ManageNetworkInterfaces",
-                "each network interface of a job has a new id; they can only be created in this "
-                "network",
-                [
-                    "ec2:CreateNetworkInterface",
-                    "ec2:DeleteNetworkInterface",
-                    "ec2:CreateNetworkInterfacePermission",
-                    "ec2:DeleteNetworkInterfacePermission",
-                ],
-                [arn("ec2", "network-interface/*")],
+                "CreateNetworkInterfaces",
+                "each network interface of a job has a new id; the next statement limits it to "
+                "this network",
+                ["ec2:CreateNetworkInterface"],
+                [interfaces],
             ),
             Statement(
                 "UseSubnetsAndSecurityGroups",
@@ -163,7 +164,19 @@ class Roles(Construct):
                 "network",
                 ["ec2:CreateNetworkInterface"],
                 [arn("ec2", "subnet/*"), arn("ec2", "security-group/*")],
-                {"ArnEquals": {"ec2:Vpc": arn("ec2", f"vpc/{self._vpc.vpc_id}")}},
+                in_this_vpc,
+            ),
+            Statement(
+                "ManageNetworkInterfaces",
+                "SageMaker attaches and deletes the network interfaces that it creates in this "
+                "network",
+                [
+                    "ec2:CreateNetworkInterfacePermission",
+                    "ec2:DeleteNetworkInterface",
+                    "ec2:DeleteNetworkInterfacePermission",
+                ],
+                [interfaces],
+                in_this_vpc,
             ),
         ]
 
@@ -184,7 +197,7 @@ class Roles(Construct):
             self._data.list_prefixes(BucketPrefix.RELEASES),
             self._data.use_key(),
             *self._data.pull_image(Image.SERVE),
-            write_logs(ENDPOINT_LOGS),
+            *write_logs(endpoint_log_group(self._stage)),
             write_metrics("/aws/sagemaker/Endpoints"),
         ]
 

@@ -8,12 +8,11 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 
 from contract.names import BucketPrefix, Image
+from contract.settings.stage import Stage
 from infra.fargate import pull_image
 from infra.policy import ANY_RESOURCE, Statement, arn
 
 USE_KEY_ACTIONS = ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*")
-ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
-"""What the names of the log groups of endpoints start with."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +64,28 @@ class DataAccess:
         return pull_image(self.repositories[image])
 
 
-def write_logs(log_group: str) -> Statement:
-    """Return the permission to write the log groups whose names start with `log_group`."""
-    return Statement(
-        "WriteLogs",
-        "SageMaker creates a log group or a log stream for each job and endpoint, and looks up "
-        "the existing ones",
-        [
-            "logs:CreateLogGroup",
-            "logs:CreateLogStream",
-            "logs:DescribeLogStreams",
-            "logs:PutLogEvents",
-        ],
-        [log_group_arn(log_group)],
-    )
+def write_logs(log_group: str, stream_prefix: str = "") -> list[Statement]:
+    """Return the permissions to write the streams of a log group.
+
+    Args:
+        log_group: Its name.
+        stream_prefix: What the names of the streams start with.
+    """
+    return [
+        Statement(
+            "UseLogGroup",
+            "SageMaker creates the log group if there is none, and looks up the existing streams",
+            ["logs:CreateLogGroup", "logs:DescribeLogStreams"],
+            [log_group_arn(log_group)],
+        ),
+        Statement(
+            "WriteLogs",
+            "SageMaker creates a log stream for each instance, whose name starts with that of the "
+            "job or of the endpoint's variant",
+            ["logs:CreateLogStream", "logs:PutLogEvents"],
+            [log_stream_arn(log_group, stream_prefix)],
+        ),
+    ]
 
 
 def write_metrics(*namespaces: str) -> Statement:
@@ -93,9 +100,30 @@ def write_metrics(*namespaces: str) -> Statement:
     )
 
 
-def log_group_arn(prefix: str) -> str:
-    """Return the ARN of all log groups whose names start with a prefix."""
-    return arn("logs", f"log-group:{prefix}*")
+def log_group_arn(log_group: str) -> str:
+    """Return the ARN of a log group and of its streams.
+
+    https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html: IAM
+    policies use the ARN that ends with `:*` for nearly all actions.
+    """
+    return arn("logs", f"log-group:{log_group}:*")
+
+
+def log_stream_arn(log_group: str, prefix: str) -> str:
+    """Return the ARN of all streams of a log group whose names start with a prefix.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatchlogs.html
+    lists the actions that take it; DescribeLogStreams and FilterLogEvents do not.
+    """
+    return arn("logs", f"log-group:{log_group}:log-stream:{prefix}*")
+
+
+def endpoint_log_group(stage: Stage) -> str:
+    """Return the name of the log group of the stage's endpoint.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/logging-cloudwatch.html
+    """
+    return f"/aws/sagemaker/Endpoints/{stage.endpoint}"
 
 
 def sagemaker_arn(resource_type: str, name: str) -> str:

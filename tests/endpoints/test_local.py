@@ -29,9 +29,8 @@ from tests.endpoints.helpers import (
     kill_tree,
     rebuild_manifest,
     request_body,
-    wait_until,
 )
-from tests.helpers import Recorder, run, start
+from tests.helpers import Recorder, run, start, wait_until
 
 
 def test_deployment_outlives_its_command(project: Project) -> None:

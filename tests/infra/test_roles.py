@@ -4,10 +4,24 @@ import json
 import re
 
 import pytest
+from pydantic import ValidationError
 
-from contract.names import Image
+from contract.names import Image, training_job_prefix
 from contract.paths import PROJECT_ROOT
+from contract.settings.sections import MAX_TRAINING_HOURS, TrainingSettings
 from tests.infra.conftest import StageTemplates, as_list
+
+STREAMS_OF_JOBS = "log-stream:{}*"
+JOB_LOGS = {
+    "RolesDeployingRole": {"logs:DescribeLogStreams": "*", "logs:GetLogEvents": STREAMS_OF_JOBS},
+    "RolesTrainingRole": {
+        "logs:CreateLogGroup": "*",
+        "logs:CreateLogStream": STREAMS_OF_JOBS,
+        "logs:DescribeLogStreams": "*",
+        "logs:PutLogEvents": STREAMS_OF_JOBS,
+    },
+}
+"""What each role may do with the log group of training jobs, and with which of its streams."""
 
 
 def _role_statements(templates: StageTemplates, role: str) -> list[dict[str, object]]:
@@ -196,6 +210,62 @@ def test_roles_allow_the_calls_in_the_docs(
         assert documented == allowed
 
 
+@pytest.mark.parametrize("role", JOB_LOGS)
+def test_job_logs_of_other_stages_are_neither_read_nor_written(
+    templates: StageTemplates, role: str
+) -> None:
+    """All stages of an account share the log group; SageMaker names streams by the job."""
+    group = ":log-group:/aws/sagemaker/TrainingJobs:"
+    allowed = [
+        (action, resource["Fn::Join"][1][-1].partition(group)[2])
+        for statement in _role_statements(templates, role)
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+        if group in json.dumps(resource)
+    ]
+
+    prefix = training_job_prefix(templates.stage)
+    expected = {action: streams.format(prefix) for action, streams in JOB_LOGS[role].items()}
+    assert sorted(allowed) == sorted(expected.items())
+
+
+def test_endpoint_logs_are_those_of_the_stage(templates: StageTemplates) -> None:
+    for role in ("RolesDeployingRole", "RolesServingRole"):
+        resources = [
+            json.dumps(resource)
+            for statement in _role_statements(templates, role)
+            for resource in as_list(statement["Resource"])
+            if "log-group:/aws/sagemaker/Endpoints" in json.dumps(resource)
+        ]
+        assert resources
+        group = f"log-group:/aws/sagemaker/Endpoints/{templates.stage.endpoint}:"
+        assert all(group in resource for resource in resources)
+
+
+def test_deploying_creates_training_jobs_within_limits_only(templates: StageTemplates) -> None:
+    statements = _role_statements(templates, "RolesDeployingRole")
+    conditions = _statement_with(statements, "sagemaker:CreateTrainingJob")["Condition"]
+    assert isinstance(conditions, dict)
+
+    lists = conditions["ForAllValues:StringEquals"]
+    assert lists["sagemaker:InstanceTypes"] == [templates.stage.training_instance_type]
+    assert len(lists["sagemaker:VpcSubnets"]) == templates.stage.zones
+    assert len(lists["sagemaker:VpcSecurityGroupIds"]) == 1
+    # ForAllValues matches a request without the key, too.
+    assert conditions["Null"] == dict.fromkeys(lists, "false")
+    assert set(conditions["ArnEquals"]) == {"sagemaker:OutputKmsKey", "sagemaker:VolumeKmsKey"}
+    assert conditions["NumericLessThanEquals"] == {"sagemaker:MaxRuntimeInSeconds": "432000"}
+    # train-warm-pools-how-to-use.html: a request without a warm pool doesn't have the key.
+    warm_pool = {"sagemaker:KeepAlivePeriod": "0"}
+    assert conditions["NumericLessThanEqualsIfExists"] == warm_pool
+
+
+def test_deploying_permits_every_time_limit_that_the_settings_accept() -> None:
+    TrainingSettings(max_hours=MAX_TRAINING_HOURS)
+    with pytest.raises(ValidationError, match="max_hours"):
+        TrainingSettings(max_hours=MAX_TRAINING_HOURS + 1)
+
+
 def test_invoking_invokes_the_endpoint_only(templates: StageTemplates) -> None:
     (statement,) = _role_statements(templates, "RolesInvokingRole")
 
@@ -211,6 +281,35 @@ def test_training_deletes_nothing_and_reads_one_password(templates: StageTemplat
     read = _statement_with(statements, "secretsmanager:GetSecretValue")
     assert "TrainingPassword" in json.dumps(read["Resource"])
     assert len(as_list(read["Resource"])) == 1
+
+
+def test_training_manages_network_interfaces_of_its_own_vpc_only(
+    templates: StageTemplates,
+) -> None:
+    """CreateNetworkInterface knows the VPC of the subnet, not that of the interface it creates."""
+    statements = _role_statements(templates, "RolesTrainingRole")
+    conditions = {
+        (action, resource["Fn::Join"][1][-1].split("/")[0].rpartition(":")[2]): json.dumps(
+            statement.get("Condition")
+        )
+        for statement in statements
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+        if action.startswith("ec2:") and resource != "*"
+    }
+
+    without_a_key = ("ec2:CreateNetworkInterface", "network-interface")
+    assert conditions.pop(without_a_key) == "null"
+    assert sorted(conditions) == [
+        ("ec2:CreateNetworkInterface", "security-group"),
+        ("ec2:CreateNetworkInterface", "subnet"),
+        ("ec2:CreateNetworkInterfacePermission", "network-interface"),
+        ("ec2:DeleteNetworkInterface", "network-interface"),
+        ("ec2:DeleteNetworkInterfacePermission", "network-interface"),
+    ]
+    for condition in conditions.values():
+        assert condition.startswith('{"ArnEquals": {"ec2:Vpc": ')
+        assert '{"Ref": "NetworkVpc' in condition
 
 
 @pytest.mark.parametrize("role", ["MlflowBastionExecutionRole", "MlflowBastionTaskRole"])

@@ -1,5 +1,6 @@
 """Faults of training jobs: each is survived, or reported with what to do; nothing is doubled."""
 
+import json
 import os
 import pty
 import re
@@ -16,12 +17,14 @@ from mlflow import MlflowClient
 
 from aws import retries
 from aws.retries import CredentialsExpiredError
-from contract.errors import InfraError, StackError, TrainingJobError
+from contract.errors import FamilyError, InfraError, StackError, TrainingJobError
 from contract.names import Image, StackOutput, repository_name
+from contract.training_job import JobVariable
 from endpoints.sagemaker import target as sagemaker_target
+from endpoints.sagemaker.jobs import TrainingJobs
 from tests.durability.trainings import GRIDS, Leaderboard, leaderboard_of
 from tests.endpoints.sagemaker.stage import TOTAL, EmulatedStage, make_process, put_image
-from tests.helpers import Recorder
+from tests.helpers import Recorder, wait_until
 
 pytestmark = pytest.mark.timeout(400)
 Records = pytest.LogCaptureFixture
@@ -252,7 +255,46 @@ def test_invalid_table_fails_once(stage: EmulatedStage, tmp_path: Path, caplog: 
     assert len(stage.jobs(tmp_path.name)) == 1
 
 
+def test_unknown_family_is_refused_before_a_job_is_started(
+    stage: EmulatedStage, tmp_path: Path
+) -> None:
+    target = stage.target(tmp_path, training={"families": ["rigde"]})
+
+    with pytest.raises(FamilyError, match="no family 'rigde'; there are ridge, "):
+        target.train(Recorder())
+
+    assert not stage.jobs(tmp_path.name)
+
+
+def test_job_whose_creation_was_interrupted_can_be_stopped(
+    stage: EmulatedStage, tmp_path: Path
+) -> None:
+    stage.account.inject_faults(_fault("CreateTrainingJob", "ValidationException"))
+    target = stage.target(tmp_path)
+    with pytest.raises(InfraError):
+        target.train(Recorder())
+
+    assert target.running_job.startswith("house-prices-dev-train-")
+    target.stop_training()  # it may exist or not
+
+
 # --- While a job runs -----------------------------------------------------------------------------
+
+
+def test_stopped_forced_training_is_resumed_as_forced(stage: EmulatedStage, tmp_path: Path) -> None:
+    target = stage.target(tmp_path)
+    target.train(Recorder())
+    second = target.start_training(force=True)
+    TrainingJobs(target._account).stop(second.name)
+    wait_until(lambda: stage.jobs(tmp_path.name)[1]["TrainingJobStatus"] == "Stopped", 60)
+
+    result = target.train(Recorder())
+
+    assert len(result.leaderboard) == TOTAL
+    third = stage.jobs(tmp_path.name)[2]
+    assert third["HyperParameters"] == {"force": "true"}
+    assert third["Environment"][JobVariable.RESUME_ID] == second.name
+    assert _runs(stage, tmp_path.name)[0] == ["FINISHED", "FINISHED"]
 
 
 def test_spot_interruption_in_mid_grid_is_resumed(
@@ -284,8 +326,11 @@ def test_lost_instance_is_started_again_once_and_trains_the_rest(
     stage: EmulatedStage, tmp_path: Path, uninterrupted: Leaderboard, caplog: Records
 ) -> None:
     stage.account.control_jobs(interrupt_after=[4])
+    target = stage.target(tmp_path, **GRIDS)
+    # The table is in S3: on this machine it may change while the job runs.
+    change = _Event(1, lambda: (tmp_path / "train.csv").write_text("changed"))
 
-    result = stage.target(tmp_path, **GRIDS).train(Recorder())
+    result = target.train(change)
 
     assert leaderboard_of(result.as_json()) == uninterrupted
     assert result.already_tracked >= 4
@@ -433,12 +478,13 @@ def test_detached_job_is_found_by_status_and_followed_later(
 ) -> None:
     _write_stage(stage, tmp_path)
     environment = _environment(stage, tmp_path)
-    arguments = ("train", "TARGET=aws", "ARGS=--detach")
+    arguments = ("train", "TARGET=aws", "ARGS=--detach --json")
     with make_process(*arguments, environment=environment) as process:
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     (job,) = stage.jobs(tmp_path.name)
-    assert f"Job {job['TrainingJobName']}: InProgress" in output
+    printed = json.loads(output[output.index("{\n") :])
+    assert (printed["name"], printed["status"]) == (job["TrainingJobName"], "InProgress")
 
     with make_process("status", "TARGET=aws", environment=environment) as process:
         output, _ = process.communicate(timeout=60)

@@ -60,9 +60,22 @@ def test_production_costs_more_than_dev(templates_by_variant: dict[str, StageTem
         variant: _monthly_usd(templates) for variant, templates in templates_by_variant.items()
     }
 
-    assert costs["dev-endpoints"] < 90
+    assert costs["dev-endpoints"] < 100
     assert costs["dev-nat"] < 90
     assert 200 < costs["prod-endpoints"] < 300
+
+
+def test_costs_in_the_docs_are_those_of_the_templates(
+    templates_by_variant: dict[str, StageTemplates],
+) -> None:
+    dev, prod = (
+        f"{_monthly_usd(templates_by_variant[f'{stage}-endpoints']):.0f} USD"
+        for stage in ("dev", "prod")
+    )
+
+    assert f"costs about {dev} per month" in (PROJECT_ROOT / "README.md").read_text()
+    row = f"| cost per month, without a SageMaker endpoint | {dev} | {prod} |"
+    assert row in (PROJECT_ROOT / "docs/operations.md").read_text()
 
 
 def test_endpoint_and_training_jobs_are_priced_separately() -> None:
