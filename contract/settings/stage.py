@@ -17,6 +17,13 @@ AWS's own one, Graviton, is the attribute `g` after the generation: `ml.m6gd`, b
 (https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html). NVIDIA's GB200 has
 ARM cores too (https://aws.amazon.com/ec2/instance-types/p6/).
 """
+LOCAL_STORAGE_INSTANCE_TYPE = re.compile(r"^ml\.([a-z]+\d+[a-z]*d|g[5-7]|p[56]|trn)")
+"""The SageMaker instance types with NVMe storage.
+
+It is the attribute `d` after the generation: `ml.r5d`, `ml.p3dn`
+(https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html). Newer families with
+accelerators have it without the attribute.
+"""
 LOG_RETENTION_DAYS = (
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180),
     *(365, 400, 545, 731, 1096, 1827, 2192, 3653),
@@ -52,8 +59,6 @@ FARGATE_MEMORY_MB = {
 
 Fargate's smallest size, 512 MB, is omitted: it is too small for MLflow.
 """
-ACCELERATED = ("g4", "g5", "g6", "g7", "p4", "p5", "p6", "trn")
-"""Families of instances with accelerators, all of which have local storage."""
 LogRetentionDays = Annotated[int, AfterValidator(_check_log_retention)]
 Cidr = Annotated[str, AfterValidator(_check_cidr)]
 
@@ -194,10 +199,7 @@ class Stage(SettingsSection):
         A request for such an instance type can't name a key for the volume.
         https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
         """
-        family = self.training_instance_type.split(".")[1]
-        return family.endswith("d") or family.startswith(
-            ("g4", "g5", "g6", "g7", "p4", "p5", "p6", "trn")
-        )
+        return bool(LOCAL_STORAGE_INSTANCE_TYPE.match(self.training_instance_type))
 
     @property
     def endpoint_platform(self) -> Platform:
