@@ -44,7 +44,7 @@ class WorkerError(StackError):
 
 
 class HostError(StackError):
-    """Another host of the training job failed, stopped or is silent; the message names it."""
+    """Another host of the job failed, stopped or sends no heartbeat; the message names it."""
 
 
 class ReleaseError(StackError):

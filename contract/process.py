@@ -30,8 +30,8 @@ COMMAND_RETRIES = 5
 JOB_RETRIES = 6
 """MLflow's retries in a training job: two minutes, in which a server's container is replaced.
 
-MLflow's default of 7 would wait for another two minutes at once. Then the other hosts of the job
-would take a host for dead that only waits (`training.cluster.HostTimeouts.silence`).
+The last wait of MLflow's default of 7 is two minutes. A host that waits would count as dead for the
+other hosts of its job (`training.cluster.HostTimeouts.heartbeat_timeout`).
 """
 
 

@@ -13,6 +13,8 @@ class Channel(StrEnum):
     TEST_LABELS = "test_labels"
 
 
+TABLE_KEYS = {Channel.TRAIN: "train", Channel.TEST: "test", Channel.TEST_LABELS: "test_labels"}
+"""The key of `[data]` that names the table of each channel."""
 SETTINGS_FILE = "settings.json"
 RESULT_FILE = "result.json"
 """The result of the training, in /opt/ml/output/data."""

@@ -16,7 +16,7 @@ class HostTimeouts:
 
     heartbeat: float = 10
     """The interval of heartbeats, and of reading those of the others."""
-    silence: float = 120
+    heartbeat_timeout: float = 120
     """After how long without a heartbeat a host counts as dead.
 
     Longer than the longest wait between two retries of MLflow's client, 64 s in a job

@@ -60,7 +60,7 @@ def train(
     progress.started(total, before, *plan.rows)
     run = _TrainingRun(plan, tracker, progress, leaderboard, before)
     if previous and previous.finished and before == total:
-        tracker.invite_peers(previous)
+        tracker.announce_to_peers(previous)
         return run.result(previous.run_id, previous.test or None)
     if before:
         evaluated = worker.fit(plan.remaining(tracked), plan.prepared, settings.data.seed)
@@ -133,6 +133,7 @@ class _TrainingRun:
                         best = evaluated
                     self.progress.tracked(entry, board.best)
                 self._collect_from_peers(parent_id, self.plan.cluster.timeouts.heartbeat)
+                self._check_peers(parent_id)
             self._wait_for_peers(parent_id)
             winner = board.best
             test_metrics = None
@@ -152,18 +153,38 @@ class _TrainingRun:
         Raises:
             HostError: One of them failed, stopped, or didn't start in time.
         """
-        hosts, timeouts = self.tracker.hosts, self.plan.cluster.timeouts
-        while not ((problem := hosts.problem) or hosts.peers_done):
+        timeouts = self.plan.cluster.timeouts
+        while not self.tracker.hosts.peers_done:
+            self._check_peers(parent_id)
             self._collect_from_peers(parent_id, timeouts.heartbeat)
             time.sleep(timeouts.poll)
         self._collect_from_peers(parent_id)
-        total = len(combination_names(self.plan.grids))
-        tracked = f"{len(self.leaderboard.entries)} of {total} combinations are tracked"
-        if problem:
-            advice = f"start the training again: {tracked} and will not be trained again"
+        if not self._is_complete:
+            reason = f"all hosts are done, but only {self._tracked}"
+            raise TrackingError(f"{reason}; start the training again")
+
+    def _check_peers(self, parent_id: str) -> None:
+        """Check that the peers still train.
+
+        Raises:
+            HostError: One of them failed, stopped, or didn't start in time.
+        """
+        if problem := self.tracker.hosts.problem:
+            self._collect_from_peers(parent_id)
+            advice = f"start the training again: {self._tracked} and will not be trained again"
             raise HostError(f"{problem}; {advice}")
-        if len(self.leaderboard.entries) < total:
-            raise TrackingError(f"all hosts are done, but only {tracked}; start the training again")
+
+    @property
+    def _total(self) -> int:
+        return len(combination_names(self.plan.grids))
+
+    @property
+    def _is_complete(self) -> bool:
+        return len(self.leaderboard.entries) == self._total
+
+    @property
+    def _tracked(self) -> str:
+        return f"{len(self.leaderboard.entries)} of {self._total} combinations are tracked"
 
     def _collect_from_peers(self, parent_id: str, interval: float = 0.0) -> None:
         """Add what the peers have tracked, at most once in an interval of seconds."""

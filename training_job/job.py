@@ -21,6 +21,7 @@ from training.cluster import SINGLE_HOST, Cluster
 from training.progress_lines import LogProgress, LogShareProgress
 from training.result import TrainingResult
 from training.search.worker import Worker
+from training_job.cost import JobCost
 from training_job.folders import Folders
 from training_job.settings import load_job_settings, read_force
 
@@ -44,25 +45,39 @@ def run_job(folders: Folders) -> None:
         # In this process's environment only, where MLflow's client expects it.
         os.environ[PASSWORD_VARIABLE] = password
     cluster = read_cluster(folders, os.environ)
-    progress = LogProgress()
-    # The worker loads its libraries while this process loads its own.
-    with Worker() as worker:
-        from training.train import train, train_share  # noqa: PLC0415
-
+    cost = JobCost(settings, cluster, read_hourly_usd(os.environ), started_at)
+    with cost.added_after_failure():
         if not cluster.is_leader:
-            share_progress = LogShareProgress(cluster.current_host)
-            share = train_share(settings, share_progress, worker, cluster)
-            logger.info("%s tracked its %d combinations", cluster.current_host, share.combinations)
+            _train_share(settings, cluster)
             return
-        result = train(settings, progress, worker, force, cluster)
-    progress.finished(result)
-    from training.release import release  # noqa: PLC0415 - slow to load
+        result = _train(settings, cluster, force)
+        from training.release import release  # noqa: PLC0415 - slow to load
 
-    released = release(settings, f"runs:/{result.winner.run_id}/model", read_images(os.environ))
-    _log_cost(settings, result.parent_run_id, len(cluster.hosts), time.monotonic() - started_at)
+        released = release(settings, f"runs:/{result.winner.run_id}/model", read_images(os.environ))
+    if result.already_tracked < len(result.leaderboard):
+        cost.add_to(result.parent_run_id)
     _write_release(released, folders.model)
     _write_result(result, released, folders.output_data)
     logger.info("Released %s (sha256 %s)", released.name, released.digest[:12])
+
+
+def _train(settings: Settings, cluster: Cluster, force: bool) -> TrainingResult:
+    # The worker loads its libraries while this process loads its own.
+    with Worker() as worker:
+        from training.train import train  # noqa: PLC0415
+
+        progress = LogProgress()
+        result = train(settings, progress, worker, force, cluster)
+    progress.finished(result)
+    return result
+
+
+def _train_share(settings: Settings, cluster: Cluster) -> None:
+    with Worker() as worker:
+        from training.train import train_share  # noqa: PLC0415
+
+        share = train_share(settings, LogShareProgress(cluster.current_host), worker, cluster)
+    logger.info("%s tracked its %d combinations", cluster.current_host, share.combinations)
 
 
 def read_cluster(folders: Folders, environment: Mapping[str, str]) -> Cluster:
@@ -116,23 +131,10 @@ def read_images(environment: Mapping[str, str]) -> dict[str, str]:
     return {image: digest for image, name in variables.items() if (digest := environment.get(name))}
 
 
-def _log_cost(settings: Settings, run_id: str, hosts: int, seconds: float) -> None:
-    """Log what the job took by its own clock; SageMaker's bill is known after its end only.
-
-    Args:
-        settings: The tracking store.
-        run_id: The parent run.
-        hosts: The number of instances.
-        seconds: Since the start of this container.
-    """
-    from training.runs.mlflow_client import TrackingClient  # noqa: PLC0415 - slow to load
-
-    metrics = {"job_seconds": seconds}
-    if price := os.environ.get(JobVariable.HOURLY_USD):
-        metrics["job_cost_usd"] = seconds / 3600 * hosts * float(price)
-    tracking = TrackingClient(settings)
-    with tracking.errors():
-        tracking.log_batch(run_id, metrics)
+def read_hourly_usd(environment: Mapping[str, str]) -> float | None:
+    """Return the price of one instance per hour, in US dollars; None if it isn't known."""
+    price = environment.get(JobVariable.HOURLY_USD)
+    return float(price) if price else None
 
 
 def _write_release(released: Release, folder: Path) -> None:

@@ -8,14 +8,12 @@ from pathlib import Path
 from contract.errors import SettingsError
 from contract.settings.loader import Settings, load_settings
 from contract.settings.messages import ENV_PREFIX
-from contract.training_job import FORCE, SETTINGS_FILE, Channel
+from contract.training_job import FORCE, SETTINGS_FILE, TABLE_KEYS, Channel
 from training_job.folders import Folders
 
 SAGEMAKER_PREFIX = "sagemaker_"
 """Hyperparameters that older SDKs of SageMaker add, for their own toolkits."""
 SETTING_NAME = re.compile(r"[a-z_]+(\.[a-z0-9_]+)+")
-TABLES = {Channel.TRAIN: "train", Channel.TEST: "test", Channel.TEST_LABELS: "test_labels"}
-"""The key of `[data]` that names the table of each channel."""
 
 
 def load_job_settings(folders: Folders, hyperparameters: Mapping[str, object]) -> Settings:
@@ -89,7 +87,7 @@ def _find_settings(folders: Folders) -> Path:
 def _find_tables(settings: Settings, folders: Folders) -> dict[str, Path]:
     """Return the folder of each table that was downloaded, by the path in the settings."""
     copies = {}
-    for channel, key in TABLES.items():
+    for channel, key in TABLE_KEYS.items():
         path = getattr(settings.data, key)
         if folder := folders.find_channel(channel):
             if not path:

@@ -9,8 +9,8 @@ from typing import Any
 from contract.names import BucketPrefix, MlflowUser, StackOutput, training_job_prefix
 from contract.settings.loader import Settings
 from contract.settings.stage import Stage
-from contract.training_job import FORCE, SETTINGS_FILE, Channel, JobVariable
-from endpoints.sagemaker.tables import TABLE_KEYS, Table
+from contract.training_job import FORCE, SETTINGS_FILE, TABLE_KEYS, Channel, JobVariable
+from endpoints.sagemaker.tables import Table
 from training.progress_lines import METRIC_DEFINITIONS
 from training.result_settings import result_settings
 

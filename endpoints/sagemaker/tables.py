@@ -15,14 +15,12 @@ from aws.retries import call_with_retries
 from contract.errors import DataError, InfraError
 from contract.names import BucketPrefix
 from contract.settings.loader import Settings
-from contract.training_job import Channel
+from contract.training_job import TABLE_KEYS, Channel
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".csv", ".parquet")
 """The files of a folder that make up a table; training/data/tables.py reads the same ones."""
-TABLE_KEYS = {Channel.TRAIN: "train", Channel.TEST: "test", Channel.TEST_LABELS: "test_labels"}
-"""The key of `[data]` for the table of each channel."""
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,17 @@ from training.train import train, train_share
 
 
 def command(
-    current_host: str, hosts: int, resume_id: str, silence: float = 60.0, force: bool = False
+    current_host: str,
+    hosts: int,
+    resume_id: str,
+    heartbeat_timeout: float = 60.0,
+    force: bool = False,
 ) -> None:
     """Train this host's share."""
     slow_ridge.replace_ridge()
     settings = load_settings()
     names = tuple(f"algo-{number}" for number in range(1, hosts + 1))
-    timeouts = HostTimeouts(heartbeat=0.5, silence=silence, start=100)
+    timeouts = HostTimeouts(heartbeat=0.5, heartbeat_timeout=heartbeat_timeout, start=100)
     cluster = Cluster(resume_id, names, current_host, timeouts)
     with Worker() as worker, show_progress(settings.training.metric) as progress:
         if cluster.is_leader:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from contract.release import load_release
-from tests.durability.trainings import TOTAL, Leaderboard, leaderboard_of
+from tests.durability.trainings import TOTAL, Leaderboard, leaderboard_of, runs_of
 from tests.helpers import Recorder
 from tests.training_job.container import (
     COMMAND,
@@ -32,7 +32,7 @@ STOP_SECONDS = 120
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folders of a job that ended, and its log."""
     opt_ml = lay_out(tmp_path_factory.mktemp("job"))
-    code, log = run(opt_ml, TRAINING_JOB_NAME="job-1")
+    code, log = run(opt_ml, TRAINING_JOB_NAME="job-1", TRAINING_HOURLY_USD="7200")
     assert code == 0, log
     return opt_ml, log
 
@@ -80,7 +80,8 @@ def test_stopped_job_keeps_what_is_tracked_and_resumes_from_its_checkpoints(
     tmp_path: Path, uninterrupted: Leaderboard
 ) -> None:
     opt_ml = lay_out(tmp_path)
-    process = start(opt_ml)
+    started_at = time.monotonic()
+    process = start(opt_ml, TRAINING_JOB_NAME="job-1")
     read_until_tracked(process, 3)
     process.send_signal(signal.SIGTERM)
     stopped_at = time.monotonic()
@@ -88,6 +89,8 @@ def test_stopped_job_keeps_what_is_tracked_and_resumes_from_its_checkpoints(
 
     assert process.returncode == 128 + signal.SIGTERM
     assert time.monotonic() - stopped_at < STOP_SECONDS
+    stopped_seconds = _parent_metrics(opt_ml)["job_seconds"]
+    assert 0 < stopped_seconds < time.monotonic() - started_at
     assert (opt_ml / "output/failure").read_text() == "interrupted; what is tracked is kept"
     # SageMaker restores nothing but the checkpoints.
     (opt_ml / "checkpoints").rename(tmp_path / "checkpoints")
@@ -95,12 +98,15 @@ def test_stopped_job_keeps_what_is_tracked_and_resumes_from_its_checkpoints(
     shutil.rmtree(tmp_path / "tables")
     lay_out(tmp_path)
     (tmp_path / "checkpoints").rename(opt_ml / "checkpoints")
-    code, log = run(opt_ml)
+    resumed_at = time.monotonic()
+    code, log = run(opt_ml, TRAINING_JOB_NAME="job-1")
 
     assert code == 0, log
     result = result_of(opt_ml)
     assert result["already_tracked"] >= 3
     assert leaderboard_of(result) == uninterrupted
+    resumed_seconds = _parent_metrics(opt_ml)["job_seconds"] - stopped_seconds
+    assert 0 < resumed_seconds < time.monotonic() - resumed_at
 
 
 def test_killed_process_leaves_a_reason(tmp_path: Path) -> None:
@@ -186,6 +192,27 @@ def test_full_disk_fails_the_job_and_leaves_its_reason(tmp_path: Path) -> None:
         done.stdout
     )
     assert not (opt_ml / "model/manifest.json").exists()
+
+
+def _parent_metrics(opt_ml: Path) -> dict[str, float]:
+    """Return the metrics of the only parent run."""
+    ((parent,), _) = runs_of(opt_ml / "checkpoints")
+    return dict(parent.data.metrics)
+
+
+def test_job_that_finds_the_finished_training_adds_no_cost(
+    finished: tuple[Path, str],
+) -> None:
+    opt_ml, _ = finished
+    before = _parent_metrics(opt_ml)
+
+    code, log = run(opt_ml, TRAINING_JOB_NAME="job-2", TRAINING_HOURLY_USD="7200")
+
+    assert code == 0, log
+    assert result_of(opt_ml)["already_tracked"] == TOTAL
+    assert before["job_seconds"] > 0
+    assert before["job_cost_usd"] == pytest.approx(2 * before["job_seconds"], rel=1e-9)
+    assert _parent_metrics(opt_ml) == before
 
 
 def _require_mounts(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """The hosts of a training job, which coordinate through tags of the parent run only.
 
 Each host has one tag: its state, and a number that grows with each heartbeat. The leader's tag also
-invites the peers: they take part in a run once they have seen that tag change. A tag that stays the
-same may be from an earlier attempt: SageMaker starts a job again under the same name.
+announces the run to its peers: they join it once they have seen that tag change. A tag that stays
+the same may be from an earlier attempt: SageMaker starts a job again under the same name.
 
 Clocks of two hosts are never compared: each measures by its own how long another's heartbeat has
 not changed.
@@ -65,11 +65,11 @@ class HostStatus:
         return None
 
 
-class Silence:
-    """For how long a host's heartbeat has not changed, by this host's own clock."""
+class HeartbeatMonitor:
+    """Measures for how long a host's heartbeat has not changed, by this host's own clock."""
 
     def __init__(self, max_step: float) -> None:
-        """Start to measure.
+        """Start the measurement.
 
         Args:
             max_step: The most seconds that count between two observations. While this process is
@@ -103,13 +103,13 @@ class HostSession:
         self._thread: Thread | None = None
         max_step = 2 * self._timeouts.heartbeat
         self._watched = cluster.peers if cluster.is_leader else (cluster.leader,)
-        self._silences = {host: Silence(max_step) for host in self._watched}
+        self._monitors = {host: HeartbeatMonitor(max_step) for host in self._watched}
         self._states: Mapping[str, State] = {}
         self._problem = ""
 
     @property
     def problem(self) -> str:
-        """Why the training can't go on, in words; empty if it can."""
+        """Why the training can't continue, in one line; empty if it can."""
         return self._problem
 
     @property
@@ -118,7 +118,10 @@ class HostSession:
         return all(self._states.get(host) == State.DONE for host in self._cluster.peers)
 
     def start(self, run_id: str, attempt: str) -> None:
-        """Send the first heartbeat, which invites the peers if this is the leader, and go on."""
+        """Send the first heartbeat, which announces the run if this is the leader.
+
+        Further heartbeats are sent in the background.
+        """
         if not self._cluster.peers:
             return
         self._run_id, self._attempt = run_id, attempt
@@ -137,7 +140,7 @@ class HostSession:
         """Check, as a peer, that the leader still trains.
 
         Raises:
-            HostError: It ended, or it is silent; the message names it.
+            HostError: It ended, or it sends no heartbeat; the message names it.
         """
         if self._problem:
             raise HostError(f"{self._problem}; {ADVICE}")
@@ -212,14 +215,15 @@ class HostSession:
         self._problem = next(filter(None, problems), "")
 
     def _describe(self, host: str, status: HostStatus | None) -> str:
-        """Return what is wrong with a host, in words; empty if nothing is."""
-        silence = self._silences[host].observe(status and status.heartbeat)
-        if status is None and silence > self._timeouts.start:
-            return f"{host} did not start within {silence:.0f} s"
+        """Return what is wrong with a host, in one line; empty if nothing is."""
+        unchanged = self._monitors[host].observe(status and status.heartbeat)
+        if status is None and unchanged > self._timeouts.start:
+            return f"{host} did not start within {unchanged:.0f} s"
         if status and status.state == State.FAILED:
             return f"{host} failed: {status.reason}"
-        if status and status.state == State.WORKING and silence > self._timeouts.silence:
-            return f"{host} has sent no heartbeat for {silence:.0f} s: it was stopped or lost"
+        timeout = self._timeouts.heartbeat_timeout
+        if status and status.state == State.WORKING and unchanged > timeout:
+            return f"{host} has sent no heartbeat for {unchanged:.0f} s: it was stopped or lost"
         return ""
 
     def _describe_end(self, run: Run) -> str:
@@ -242,11 +246,11 @@ class HostSession:
         leader, tags = self._cluster.leader, run.data.tags
         leader_tags = (ATTEMPT_TAG, HOST_STATUS_TAG + leader)
         changed = first is None or any(tags.get(t) != first.data.tags.get(t) for t in leader_tags)
-        invited = changed and self._status(run, leader, tags.get(ATTEMPT_TAG, "")) is not None
+        announced = changed and self._status(run, leader, tags.get(ATTEMPT_TAG, "")) is not None
         if run.info.status not in ENDED:
-            return invited
-        # Without an invitation, an end that was there before is that of an earlier attempt.
-        if invited or first is None or first.info.status == "RUNNING":
+            return announced
+        # Without an announcement, an end that was there before is that of an earlier attempt.
+        if announced or first is None or first.info.status == "RUNNING":
             raise HostError(f"{self._describe_end(run)}; {ADVICE}")
         return False
 

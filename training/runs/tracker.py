@@ -9,7 +9,6 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import mlflow.artifacts
 import mlflow.sklearn
@@ -19,14 +18,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_
 from sklearn.pipeline import Pipeline
 
 from contract.errors import HostError, TrackingError
-from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings
 from training.cluster import SINGLE_HOST, Cluster
 from training.data.dataset import Dataset, Split
 from training.metrics import METRICS, Metrics
 from training.runs.dataset_inputs import dataset_inputs
 from training.runs.host_session import HostSession, new_attempt
-from training.runs.logged_tables import write_tables
 from training.runs.mlflow_client import MLFLOW_ERRORS, TrackingClient, short_timeouts
 from training.runs.model_writer import ModelWriter
 from training.runs.run_lock import RunLock, heartbeat
@@ -41,21 +38,13 @@ from training.runs.tags import (
     WINNER_RUN_ID_TAG,
     WINNER_TAG,
 )
+from training.runs.training_artifacts import write_artifacts
 from training.search.grid import EvaluatedPipeline
 
 MODEL_NAME = "model"
 """The name of the models in their runs: `runs:/<id>/model`."""
 PARENT_RUN_NAME = "grid-search"
 LEADERBOARD_FILE = "leaderboard.json"
-LOGGED_CODE = (
-    "contract",
-    "training",
-    "training_job",
-    "endpoints",
-    "scripts",
-    "pyproject.toml",
-    "requirements/train.txt",
-)
 
 
 @dataclass(frozen=True)
@@ -212,7 +201,7 @@ class Tracker:
                     yield training
                 self.hosts.finish()
 
-    def invite_peers(self, training: PreviousTraining) -> None:
+    def announce_to_peers(self, training: PreviousTraining) -> None:
         """Let the peers find a finished training, in which nothing is left to do."""
         if self._cluster.peers:
             with self._client.errors():
@@ -359,26 +348,11 @@ class Tracker:
         client.finalize_logged_model(model.model_id, "READY")
 
     def _log_artifacts(self, run_id: str, data_split: Split, test: Dataset | None) -> None:
-        """Log the tables or where they are, the settings and the code."""
         folder = self._scratch / "artifacts"
-        folder.mkdir()
-        write_tables(folder, self._settings, data_split, test)
-        # Without the tracking URI: it is no part of the training, and may contain a password.
-        settings = self._settings.model_dump_json(indent=2, exclude={"tracking"})
-        (folder / "settings.json").write_text(settings)
-        for part in LOGGED_CODE:
-            _copy(PROJECT_ROOT / part, folder / "code" / part)
+        write_artifacts(folder, self._settings, data_split, test)
         self._client.client.log_artifacts(run_id, str(folder))
         shutil.rmtree(folder)
         digests = {DATA_DIGEST_TAG: data_split.digest}
         self._client.log_batch(
             run_id, tags=digests | ({TEST_DIGEST_TAG: test.digest} if test else {})
         )
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    elif source.exists():
-        shutil.copy(source, target)

@@ -1,8 +1,8 @@
 """The share of each host of a training: whole units of work, balanced by their cost.
 
 A share is a function of the grids and of the hosts' names only. What is tracked already plays no
-part: hosts would read it at different times, and two of them could train the same combination, or
-none. After an interruption the rest may therefore be distributed unevenly.
+part: hosts would read it at different times, and a combination could be trained twice or not at
+all. After an interruption the rest may therefore be distributed unevenly.
 """
 
 from collections import Counter

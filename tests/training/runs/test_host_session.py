@@ -1,6 +1,7 @@
 """What a host concludes from the tags of the parent run, and what it does to other hosts' runs."""
 
 import logging
+import re
 import signal
 import threading
 import time
@@ -15,19 +16,22 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from contract.errors import HostError, WorkerError
 from contract.process import Interrupted
 from contract.settings.loader import Settings
+from tests.durability import slow_ridge
 from tests.helpers import Recorder, train_in_process
 from training.cluster import Cluster, HostTimeouts
 from training.data.dataset import Split, read_training, split
+from training.family_registry import FAMILIES
+from training.plan import TrainingPlan
 from training.result import ShareResult, TrainingResult
-from training.runs.host_session import HostStatus, Silence, State
+from training.runs.host_session import HeartbeatMonitor, HostStatus, State
 from training.runs.tags import ATTEMPT_TAG, HOST_STATUS_TAG, HOST_TAG, RESUME_ID_TAG
 from training.runs.tracker import Tracker
 from training.search.worker import Worker
 from training.train import train, train_share
 
 HOSTS = ("algo-1", "algo-2")
-FAST = HostTimeouts(heartbeat=0.1, silence=60, start=60)
-IMPATIENT = HostTimeouts(heartbeat=0.1, silence=1, start=1)
+FAST = HostTimeouts(heartbeat=0.1, heartbeat_timeout=60, start=60)
+SHORT = HostTimeouts(heartbeat=0.1, heartbeat_timeout=1, start=1)
 
 
 @dataclass
@@ -72,7 +76,7 @@ def _wait(condition: Callable[[], object]) -> None:
     ],
     ids=["error", "interrupt", "defect"],
 )
-def test_failed_peer_terminates_only_its_own_runs_and_the_leader_says_why(
+def test_failed_peer_terminates_only_its_own_runs_and_the_leader_reports_why(
     hosts: Hosts, error: BaseException, status: str, reason: str
 ) -> None:
     leader, peer = hosts.tracker("algo-1"), hosts.tracker("algo-2")
@@ -157,7 +161,7 @@ def test_run_of_a_dead_earlier_attempt_is_not_joined(hosts: Hosts) -> None:
     assert status.state == State.WORKING
     assert (status.attempt, tags[RESUME_ID_TAG]) == (tags[ATTEMPT_TAG], "job")
 
-    peer = hosts.tracker("algo-2", IMPATIENT)
+    peer = hosts.tracker("algo-2", SHORT)
 
     reason = "algo-1, the leader, started no training with the same data, code and settings in 1 s"
     with pytest.raises(HostError, match=reason), peer.join(hosts.data_split, ["b"]):
@@ -219,8 +223,8 @@ def test_waiting_peer_notices_that_the_leader_fails(
     thread.join(60)
 
 
-def test_peer_without_leader_fails_in_words(settings: Settings) -> None:
-    cluster = Cluster("job", HOSTS, "algo-2", IMPATIENT)
+def test_peer_without_leader_fails_in_one_line(settings: Settings) -> None:
+    cluster = Cluster("job", HOSTS, "algo-2", SHORT)
 
     with (
         Worker() as worker,
@@ -229,17 +233,39 @@ def test_peer_without_leader_fails_in_words(settings: Settings) -> None:
         train_share(settings, Recorder(), worker, cluster)
 
 
-def test_leader_without_peer_fails_in_words(settings: Settings) -> None:
-    cluster = Cluster("job", HOSTS, "algo-1", IMPATIENT)
+def test_leader_without_peer_fails_in_one_line(settings: Settings) -> None:
+    cluster = Cluster("job", HOSTS, "algo-1", SHORT)
 
     with Worker() as worker, pytest.raises(HostError) as caught:
         train(settings, Recorder(), worker, cluster=cluster)
 
-    message = str(caught.value)
-    assert message.startswith("algo-2 did not start within ")
-    assert message.endswith(
-        "start the training again: 2 of 2 combinations are tracked and will not be trained again"
-    )
+    advice = r"start the training again: \d of 2 combinations are tracked"
+    expected = rf"algo-2 did not start within \d+ s; {advice} and will not be trained again"
+    assert re.fullmatch(expected, str(caught.value))
+
+
+def test_leader_stops_during_its_own_share_if_a_peer_fails(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, peer = (Cluster("job", HOSTS, host, FAST) for host in HOSTS)
+    monkeypatch.setitem(FAMILIES, "ridge", f"{slow_ridge.__name__}:SlowRidgeFamily")
+    monkeypatch.setenv(slow_ridge.SECONDS, "100")
+
+    def fail() -> None:
+        plan = TrainingPlan.from_settings(settings, peer)
+        tracker = plan.open_tracker()
+        with pytest.raises(WorkerError), tracker.join(plan.data_split, ["b"]):
+            raise WorkerError("the worker process was killed")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    with Worker() as worker, pytest.raises(HostError) as caught:
+        train(settings, Recorder(), worker, cluster=leader)
+    thread.join(60)
+
+    advice = "start the training again: 0 of 2 combinations are tracked"
+    reason = "algo-2 failed: the worker process was killed"
+    assert str(caught.value) == f"{reason}; {advice} and will not be trained again"
 
 
 def _train_on_two_hosts(
@@ -305,14 +331,16 @@ def test_other_text_is_no_status(text: str) -> None:
     assert HostStatus.parse(text) is None
 
 
-def test_silence_is_what_was_observed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_monitor_counts_only_what_it_could_observe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    silence = Silence(max_step=20)
+    monitor = HeartbeatMonitor(max_step=20)
 
     seconds = []
     # Suspended, or without a store, from 30 to 5000.
     for now, value in ((10, 1), (20, 1), (30, 1), (5000, 1), (5010, 2), (5020, 2)):  # noqa: B007
-        seconds.append(silence.observe(value))
+        seconds.append(monitor.observe(value))
 
     assert seconds == [0, 10, 20, 40, 0, 10]
