@@ -189,7 +189,12 @@ def _access_data(data: DataAccess) -> list[Statement]:
             BucketPrefix.DATA, BucketPrefix.JOBS, BucketPrefix.RELEASES, BucketPrefix.CAPTURED
         ),
         data.use_key(),
-        data.encrypt_volumes(),
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/api-permissions-reference.html; of the
+        # caller of CreateTrainingJob only if the job's role didn't have this permission.
+        data.encrypt_volumes(
+            "SageMaker requires it of the caller of CreateEndpoint where the endpoint's "
+            "configuration names a key"
+        ),
     ]
 
 

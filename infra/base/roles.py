@@ -118,7 +118,10 @@ class Roles(Construct):
                 ["kms:Encrypt"],
                 [self._data.key.key_arn],
             ),
-            self._data.encrypt_volumes(),
+            # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+            self._data.encrypt_volumes(
+                "SageMaker requires it of the role where ResourceConfig names a key"
+            ),
             Statement(
                 "ReadMlflowPassword",
                 "training jobs track their runs as an MLflow user of their own",

@@ -49,11 +49,11 @@ class DataAccess:
             [self.key.key_arn],
         )
 
-    def encrypt_volumes(self) -> Statement:
-        """Return the permission to encrypt volumes with the key."""
+    def encrypt_volumes(self, reason: str) -> Statement:
+        """Return the permission to encrypt volumes with the key, by a grant to SageMaker."""
         return Statement(
             "EncryptVolumes",
-            "the volumes of a job or an endpoint use the key by a grant of their creator",
+            reason,
             ["kms:CreateGrant"],
             [self.key.key_arn],
             {"Bool": {"kms:GrantIsForAWSResource": "true"}},

@@ -13,8 +13,14 @@ from infra.overrides import get_attribute, override_property
 
 NONCURRENT_VERSION_DAYS = 30
 UNTAGGED_IMAGE_DAYS = 7
-UNRELEASED_IMAGE_COUNT = 20
-"""How many images that were never released a repository keeps."""
+LATEST_IMAGE_COUNT = 20
+"""An image that was not released is kept while it is among so many latest ones of its repository.
+
+Released images count as well, although they never expire: "Rules can never mark images that are
+marked by higher priority rules, but can still identify them"
+(https://docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html). A rule for the tags
+`content-*` would also count them, because a released image keeps that tag.
+"""
 UNLIMITED_IMAGE_COUNT = 9999
 """A count that no repository reaches."""
 
@@ -180,7 +186,7 @@ class Repositories(Construct):
 
 
 def _image_lifecycle() -> list[ecr.LifecycleRule]:
-    """Return the rules; only the first that matches an image applies, so the first protects.
+    """Return the rules; only the first that matches an image can expire it, so the first protects.
 
     An image that is in use has the tag of the first one: aws/images.py sets it.
     """
@@ -199,8 +205,8 @@ def _image_lifecycle() -> list[ecr.LifecycleRule]:
         ),
         ecr.LifecycleRule(
             rule_priority=3,
-            description="Of images that were not released, the latest are kept",
+            description="Images that were not released expire unless they are among the latest",
             tag_status=ecr.TagStatus.ANY,
-            max_image_count=UNRELEASED_IMAGE_COUNT,
+            max_image_count=LATEST_IMAGE_COUNT,
         ),
     ]

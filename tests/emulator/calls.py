@@ -41,7 +41,9 @@ class Calls:
             call = {"caller": caller_arn(key), "service": service, "action": action}
             file.write(json.dumps({**call, "path": environ["PATH_INFO"]}) + "\n")
         if fault := self._find_fault(service, action, key):
-            return _error(start_response, service, **fault)
+            body = _error(start_response, service, **fault)
+            # https://www.rfc-editor.org/rfc/rfc9110#name-head: clients learn the status only.
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else body
         return self._app(environ, start_response)
 
     def _find_fault(self, service: str, action: str, key: str) -> dict[str, Any] | None:

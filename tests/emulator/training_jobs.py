@@ -12,15 +12,13 @@ A test controls the jobs by a file JOBS_FILE in the account's folder:
 - `"hosts": {"mlflow.internal:80": "127.0.0.1:5000"}`: hosts of the private network.
 """
 
-import io
 import json
 import os
 import re
-import tarfile
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
@@ -35,9 +33,9 @@ from moto.sagemaker.responses import SageMakerResponse
 
 from tests.emulator.account import ACCOUNT, JOBS_FILE, client_at
 from tests.emulator.training_host import STOP_SECONDS, Host
+from tests.emulator.training_output import MODEL_ARCHIVE, LogStream, output_uri, upload_archives
 from tests.emulator.training_rules import check_training_request
 
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 POLL_SECONDS = 0.1
 SPOT_SHARE = 0.3
 """The share of a spot job's time that is billed here; on AWS it depends on the spot price."""
@@ -75,6 +73,11 @@ class TrainingJob:
         self._transitions = [{"Status": "Starting", "StartTime": self._created_at}]
         self._failure, self._metrics = "", dict[str, float]()
         self._stopping, self._tracked = Event(), 0
+        self._secondary_at_end = ""
+        # MaxWaitTimeInSeconds: "the amount of time spent waiting for Spot capacity plus the amount
+        # of time the job can run" (API_StoppingCondition.html)
+        longest = request["StoppingCondition"].get("MaxWaitTimeInSeconds", float("inf"))
+        self._deadline = time.monotonic() + longest
         self._lock = Lock()
         Thread(target=self._run_safely, daemon=True).start()
 
@@ -97,7 +100,7 @@ class TrainingJob:
             "SecondaryStatusTransitions": self._transitions,
             "CreationTime": self._created_at,
             "LastModifiedTime": self._modified_at,
-            "ModelArtifacts": {"S3ModelArtifacts": self._output_uri("model.tar.gz")},
+            "ModelArtifacts": {"S3ModelArtifacts": output_uri(self._request, MODEL_ARCHIVE)},
             "FinalMetricDataList": [
                 {"MetricName": name, "Value": value, "Timestamp": self._modified_at}
                 for name, value in self._metrics.items()
@@ -163,13 +166,7 @@ class TrainingJob:
             self._set_status("InProgress", "Starting")
 
     def _wait_for_capacity(self) -> bool:
-        deadline = time.monotonic() + self._request["StoppingCondition"].get(
-            "MaxWaitTimeInSeconds", 0
-        )
         while not self._control().get("capacity", True):
-            if self._stopping.wait(POLL_SECONDS):
-                self._end("Stopped")
-                return False
             if not self._request.get("EnableManagedSpotTraining"):
                 reason = "Unable to provision requested ML compute capacity"
                 self._end(
@@ -177,10 +174,20 @@ class TrainingJob:
                     f"CapacityError: {reason}. Please retry using a different ML instance type.",
                 )
                 return False
-            if time.monotonic() > deadline:
-                self._end("Stopped", secondary="MaxWaitTimeExceeded")
+            if time.monotonic() > self._deadline:
+                self._stop_at_limit("MaxWaitTimeExceeded")
+            if self._stopping.wait(POLL_SECONDS):
+                self._end("Stopped")
                 return False
         return True
+
+    def _stop_at_limit(self, secondary: str) -> None:
+        """Begin to stop the job as StopTrainingJob does; it ends with another secondary status."""
+        with self._lock:
+            if self._status == "InProgress":
+                self._secondary_at_end = secondary
+                self._set_status("Stopping", "Stopping")
+        self._stopping.set()
 
     def _train(self, attempt: int, interrupt_after: int | None) -> str:
         """Run the hosts once; return Interrupted, or the status that the job has ended with."""
@@ -202,8 +209,8 @@ class TrainingJob:
         self._tracked = 0
         logs = self._client("logs", credentials)
         for host in hosts:
-            stream = _LogStream(logs, f"{self.name}/{host.name}-{int(time.time() * 1000)}")
-            on_line = _reader(stream, self._read_line)
+            stream = LogStream(logs, self.name, host.name)
+            on_line = partial(self._handle_line, stream)
             host.start(self._environment(credentials), engine, on_line)
         interrupted = self._wait(hosts, interrupt_after)
         codes = [host.wait() for host in hosts]
@@ -215,32 +222,30 @@ class TrainingJob:
             self._end("Failed", f"AlgorithmError: {text}, exit code: {code}"[:1024])
             return "Failed"
         self._set_status(self._status, "Uploading")
-        self._upload(s3, hosts)
+        upload_archives(s3, self._request, hosts)
         self._end("Stopped" if self._stopping.is_set() else "Completed")
         return self._status
 
     def _wait(self, hosts: list[Host], interrupt_after: int | None) -> bool:
         """Wait for the hosts; return whether their instances were interrupted."""
         limit = self._request["StoppingCondition"].get("MaxRuntimeInSeconds", 86_400)
-        deadline = time.monotonic() + limit
+        runtime_deadline = time.monotonic() + limit
         while any(host.is_running() for host in hosts):
-            time.sleep(POLL_SECONDS)
+            if time.monotonic() > self._deadline:
+                self._stop_at_limit("MaxWaitTimeExceeded")
+            elif time.monotonic() > runtime_deadline:
+                self._stop_at_limit("MaxRuntimeExceeded")
             interrupted = interrupt_after is not None and self._tracked >= interrupt_after
-            timed_out = time.monotonic() > deadline
             stopped = [host for host in hosts if not host.is_running()]
             # A host that fails, fails the job: the others are stopped.
             failed = any(host.wait() for host in stopped)
-            if interrupted or timed_out or failed or self._stopping.is_set():
+            if interrupted or failed or self._stopping.is_set():
                 _stop_hosts(hosts)
-                if timed_out:
-                    self._stopping.set()
-                    self._secondary_at_end = "MaxRuntimeExceeded"
-                return interrupted
+                return interrupted and not self._stopping.is_set()
+            time.sleep(POLL_SECONDS)
         return False
 
-    _secondary_at_end = ""
-
-    def _read_line(self, line: str) -> None:
+    def _handle_line(self, stream: LogStream, line: str) -> None:
         with self._lock:
             self._tracked += '"event": "tracked"' in line
             for definition in self._request["AlgorithmSpecification"].get("MetricDefinitions", []):
@@ -248,23 +253,7 @@ class TrainingJob:
                 # value of the metric." (API_MetricDefinition.html)
                 if found := re.search(definition["Regex"], line):
                     self._metrics[definition["Name"]] = float(found[1])
-
-    def _upload(self, s3: Any, hosts: list[Host]) -> None:
-        for name, folder in (("model", "model"), ("output", "output/data")):
-            archive = io.BytesIO()
-            with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-                for host in hosts:
-                    tar.add(host.opt_ml / folder, arcname=".")
-            bucket, _, key = self._output_uri(f"{name}.tar.gz")[5:].partition("/")
-            key_id = self._request["OutputDataConfig"].get("KmsKeyId")
-            options: dict[str, str] = {}
-            if key_id:
-                options = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id}
-            s3.put_object(Bucket=bucket, Key=key, Body=archive.getvalue(), **options)
-
-    def _output_uri(self, file: str) -> str:
-        path = self._request["OutputDataConfig"]["S3OutputPath"].rstrip("/")
-        return f"{path}/{self.name}/output/{file}"
+        stream.write(line)
 
     def _assume_role(self) -> dict[str, str]:
         sts = client_at(self.address, self._region, "sts")
@@ -297,40 +286,16 @@ class TrainingJob:
     def _write_control(self, content: Mapping[str, Any]) -> None:
         (self.folder / JOBS_FILE).write_text(json.dumps(content))
 
-    def _set_status(self, status: str, secondary: str) -> None:
-        now = datetime.now(UTC)
+    def _set_status(self, status: str, secondary: str = "") -> None:
+        """Set the status; the secondary one of an ended job is the same by default."""
+        now, secondary = datetime.now(UTC), secondary or status
         self._transitions[-1]["EndTime"] = now
         self._transitions.append({"Status": secondary, "StartTime": now})
         self._status, self._secondary, self._modified_at = status, secondary, now
 
-    def _end(self, status: str, failure: str = "", secondary: str = "") -> None:
+    def _end(self, status: str, failure: str = "") -> None:
         self._failure, self._ended_at = failure, datetime.now(UTC)
-        self._set_status(status, secondary or self._secondary_at_end or status)
-
-
-class _LogStream:
-    """A host's log stream. SageMaker creates the log group, without a retention."""
-
-    def __init__(self, client: Any, name: str) -> None:
-        self._client, self._name = client, name
-        with suppress(client.exceptions.ResourceAlreadyExistsException):
-            client.create_log_group(logGroupName=LOG_GROUP)
-        client.create_log_stream(logGroupName=LOG_GROUP, logStreamName=name)
-
-    def write(self, line: str) -> None:
-        if line:
-            event = {"timestamp": int(time.time() * 1000), "message": line}
-            self._client.put_log_events(
-                logGroupName=LOG_GROUP, logStreamName=self._name, logEvents=[event]
-            )
-
-
-def _reader(stream: _LogStream, read_line: Any) -> Any:
-    def on_line(line: str) -> None:
-        read_line(line)
-        stream.write(line)
-
-    return on_line
+        self._set_status(status, self._secondary_at_end if status == "Stopped" else "")
 
 
 def _stop_hosts(hosts: list[Host]) -> None:

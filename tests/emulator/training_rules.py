@@ -8,14 +8,27 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.sagemaker.exceptions import AWSValidationException
 
 from tests.emulator.shapes import check_request
 
 Request = Mapping[str, Any]
 GetClient = Callable[[str], Any]
-LOCAL_STORAGE = ("ml.g4dn.", "ml.g5.", "ml.g6.", "ml.p3dn.", "ml.p4d.", "ml.r5d.", "ml.trn1.")
-"""Instance types with NVMe storage (API_ResourceConfig.html, VolumeSizeInGB)."""
+
+
+def has_local_storage(instance_type: str) -> bool:
+    """Return whether an instance type has NVMe storage.
+
+    API_ResourceConfig.html names three families as examples and refers to EC2's own list. That is
+    `InstanceStorageSupported` in DescribeInstanceTypes, which moto has a copy of. The copy lacks p2
+    and p3, which have none, and P6e-GB200, which has (AWS Machine Learning Blog, 2025: "up to 405
+    TB of local NVMe SSD storage").
+    """
+    name = instance_type.removeprefix("ml.")
+    if name.startswith("p6e-gb200."):
+        return True
+    return bool(INSTANCE_TYPES.get(name, {}).get("InstanceStorageSupported"))
 
 
 def check_training_request(request: dict[str, Any], client: GetClient) -> None:
@@ -106,7 +119,7 @@ def _keys_exist(request: Request, client: GetClient) -> None:
             client("kms").describe_key(KeyId=key)
         except ClientError:
             raise AWSValidationException(f"KMS key {key} does not exist") from None
-    if resources.get("VolumeKmsKeyId") and resources["InstanceType"].startswith(LOCAL_STORAGE):
+    if resources.get("VolumeKmsKeyId") and has_local_storage(resources["InstanceType"]):
         reason = "does not support VolumeKmsKeyId: it has local storage"
         raise AWSValidationException(f"Instance type {resources['InstanceType']} {reason}")
 

@@ -260,6 +260,20 @@ def test_deploying_creates_training_jobs_within_limits_only(templates: StageTemp
     assert conditions["NumericLessThanEqualsIfExists"] == warm_pool
 
 
+def test_volumes_of_a_job_are_encrypted_by_a_grant_of_its_own_role(
+    templates: StageTemplates,
+) -> None:
+    """api-permissions-reference.html: CreateTrainingJob requires kms:CreateGrant of its caller only
+    if "the associated role does not have a policy that permits this action"; CreateEndpoint does
+    in any case.
+    """
+    for role in ("RolesTrainingRole", "RolesDeployingRole"):
+        grant = _statement_with(_role_statements(templates, role), "kms:CreateGrant")
+        assert grant["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    assert "kms:CreateGrant" in documented_actions("training")
+    assert "kms:CreateGrant" not in documented_actions("deploying")
+
+
 def test_deploying_permits_every_time_limit_that_the_settings_accept() -> None:
     TrainingSettings(max_hours=MAX_TRAINING_HOURS)
     with pytest.raises(ValidationError, match="max_hours"):

@@ -70,7 +70,16 @@ def test_repositories_are_immutable_scanned_and_keep_released_images(
         assert first["rulePriority"] == 1
         assert first["selection"]["tagPrefixList"] == ["release-"]
         assert first["selection"]["countNumber"] == 9999  # more than a repository will ever hold
+        untagged, rest = others
         assert [rule["rulePriority"] for rule in others] == [2, 3]
+        assert untagged["selection"]["tagStatus"] == "untagged"
+        # Counts released images as well, which have a content- tag too; so a rule for that tag
+        # would not count otherwise.
+        assert rest["selection"] == {
+            "tagStatus": "any",
+            "countType": "imageCountMoreThan",
+            "countNumber": 20,
+        }
 
 
 def test_each_image_has_a_parameter_for_its_digest(templates: StageTemplates) -> None:
