@@ -10,7 +10,6 @@ import pytest
 from contract.errors import SettingsError
 from contract.paths import PROJECT_ROOT
 from contract.settings.loader import Settings, load_settings
-from tests.emulator.training_rules import LOCAL_STORAGE
 from tests.helpers import environment_for, write_settings
 
 EMAIL = {"alarm_email": "team@example.com"}
@@ -43,38 +42,6 @@ def test_vcpus_are_derived_from_the_instance_type(
     stage = _settings(tmp_path, {}, dev={"endpoint_instance_type": instance}).get_stage()
 
     assert stage.endpoint_vcpus == vcpus
-
-
-@pytest.mark.parametrize(
-    "instance",
-    [
-        *(f"{family}2xlarge" for family in LOCAL_STORAGE),
-        *("ml.c5d.xlarge", "ml.m6gd.large", "ml.m5dn.large", "ml.g4ad.xlarge", "ml.g6e.xlarge"),
-        *("ml.g7e.2xlarge", "ml.p4de.24xlarge", "ml.p5en.48xlarge", "ml.p6-b200.48xlarge"),
-        *("ml.p6e-gb200.36xlarge", "ml.trn2.48xlarge"),
-    ],
-)
-def test_instance_types_with_local_storage(tmp_path: Path, instance: str) -> None:
-    stage = _settings(tmp_path, {}, dev={"training_instance_type": instance}).get_stage()
-
-    assert stage.training_has_local_storage
-
-
-@pytest.mark.parametrize(
-    "instance",
-    [
-        "ml.m5.large",
-        "ml.c5n.xlarge",
-        "ml.t3.medium",
-        "ml.p2.xlarge",
-        "ml.p3.2xlarge",
-        "ml.c7g.large",
-    ],
-)
-def test_instance_types_without_local_storage(tmp_path: Path, instance: str) -> None:
-    stage = _settings(tmp_path, {}, dev={"training_instance_type": instance}).get_stage()
-
-    assert not stage.training_has_local_storage
 
 
 def test_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

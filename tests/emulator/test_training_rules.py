@@ -19,12 +19,9 @@ def _training_types() -> Mapping[str, Sequence[str]]:
 
 
 TYPES = _training_types()
-XFAIL = pytest.mark.xfail(strict=True, reason="training_has_local_storage doesn't know p3dn")
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=XFAIL if name == "p3dn" else ()) for name in TYPES]
-)
+@pytest.mark.parametrize("family", TYPES)
 def test_settings_know_which_training_instances_have_local_storage(family: str) -> None:
     """A request for such a type can't name a volume key, and one for another type has to."""
     for name in TYPES[family]:
