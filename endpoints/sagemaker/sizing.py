@@ -1,6 +1,6 @@
 """How much memory and storage a training needs, and which instance type has it.
 
-The figures are those of `make bench ARGS=memory`, on which docs/performance.md has a section.
+The figures are upper bounds of those that `make bench ARGS=memory` measures (docs/performance.md).
 """
 
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ GIB = 2**30
 
 BASE_BYTES = 0.8e9
 """The libraries in both processes, on any table."""
-BYTES_PER_COLUMN = 0.4e6
+BYTES_PER_COLUMN = 0.66e6
 """The categories and donors of a column, in each model that is fitted, sent and saved."""
 BYTES_PER_CELL = 110.0
 """The table, and its rows after one-hot encoding, in both processes."""
-BYTES_PER_CELL_AND_COPY = 4.0
+BYTES_PER_CELL_AND_COPY = 12.0
 """The encoded rows as XGBoost quantizes them, once for each booster that is fitted at a time."""
 MAX_COPIES = 18
 """The boosters of the default grid: on more CPUs, no more are fitted at a time."""
