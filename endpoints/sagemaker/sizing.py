@@ -53,16 +53,25 @@ class TableShape:
         return f"{about}{self.rows:,} rows x {self.columns:,} columns"
 
 
-def needed_memory_gib(shape: TableShape, vcpus: int) -> float:
-    """Return the memory in GiB that an instance needs for a training, with a margin.
+def expected_memory_bytes(shape: TableShape, vcpus: int) -> float:
+    """Return the memory in bytes that a training takes at most, without a margin.
 
     Args:
         shape: Of all tables together.
         vcpus: Of the instance: the more it has, the more boosters are fitted at a time.
     """
     per_cell = BYTES_PER_CELL + BYTES_PER_CELL_AND_COPY * min(vcpus, MAX_COPIES)
-    expected = BASE_BYTES + BYTES_PER_COLUMN * shape.columns + per_cell * shape.cells
-    return MARGIN * expected / USABLE / GIB
+    return BASE_BYTES + BYTES_PER_COLUMN * shape.columns + per_cell * shape.cells
+
+
+def needed_memory_gib(shape: TableShape, vcpus: int) -> float:
+    """Return the memory in GiB that an instance needs for a training, with a margin.
+
+    Args:
+        shape: Of all tables together.
+        vcpus: Of the instance.
+    """
+    return MARGIN * expected_memory_bytes(shape, vcpus) / USABLE / GIB
 
 
 def is_large_enough(instance: Instance, shape: TableShape) -> bool:

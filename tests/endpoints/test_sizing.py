@@ -1,13 +1,18 @@
 """How much memory a training needs, and which instance type has it."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aws.instance_memory import Instance, list_training_instances
+from contract.paths import PROJECT_ROOT
 from endpoints.sagemaker.sizing import (
     LARGE_FAMILIES,
+    MARGIN,
     TableShape,
+    expected_memory_bytes,
     find_instance,
     is_large_enough,
     needed_memory_gib,
@@ -93,3 +98,31 @@ def test_limit_is_exact() -> None:
 @pytest.mark.parametrize("family", ["m5", "m6i", "m7i"])
 def test_first_stage_fits_what_the_readme_trains(family: str) -> None:
     assert smallest(AMES, family).endswith(".large")
+
+
+def test_docs_name_the_instance_that_a_table_needs() -> None:
+    page = (PROJECT_ROOT / "docs/performance.md").read_text()
+    header, _, *rows = re.findall(r"^\| rows \| 20 columns.*\n(?:\|.*\n)+", page, flags=re.M)[
+        0
+    ].splitlines()
+    columns = [int(text.replace(",", "")) for text in re.findall(r"([\d,]+) columns", header)]
+
+    assert len(rows) == 4
+    for row in rows:
+        count, *names = [cell.strip(" `") for cell in row.strip("|").split("|")]
+        shapes = [TableShape(int(count.replace(",", "")), number) for number in columns]
+        assert names == [smallest(shape, "m5") or "none" for shape in shapes]
+
+
+def test_docs_state_the_figures_of_the_memory_model() -> None:
+    page = (PROJECT_ROOT / "docs/performance.md").read_text()
+    points = re.findall(
+        r"^\| ([\d,]+) \| ([\d,]+) \| (\d+) \| ([\d,]+) MB \| ([\d,]+) MB \|$", page, flags=re.M
+    )
+
+    assert len(points) >= 5
+    for point in points:
+        rows, columns, cpus, measured, expected = (int(cell.replace(",", "")) for cell in point)
+        bound = expected_memory_bytes(TableShape(rows, columns), cpus) / 1e6
+        assert expected == round(bound)
+        assert measured < MARGIN * bound
