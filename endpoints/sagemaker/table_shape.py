@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,8 @@ from endpoints.sagemaker.tables import Table, split_uri
 SAMPLE_BYTES = 1_000_000
 """How much of a CSV file in S3 is read to estimate its rows."""
 CHUNK_BYTES = 1 << 20
+MAX_TEXT_LENGTH = 10_000_000
+"""The longest text of a CSV file, in characters: a longer one is a quote that was never closed."""
 
 
 def measure_table(table: Table, account: AwsAccount) -> TableShape:
@@ -97,13 +98,15 @@ def estimate_rows(name: str, sample: bytes, size: int) -> TableShape:
 
 def _count_rows(name: str, lines: Iterable[str]) -> TableShape:
     """Parse CSV, in which a quoted value may contain line breaks; blank lines are no rows."""
-    csv.field_size_limit(sys.maxsize)  # a text may be longer than the default allows
     rows = (row for row in csv.reader(lines) if row)
+    limit = csv.field_size_limit(MAX_TEXT_LENGTH)
     try:
         columns = len(next(rows, []))
         count = sum(1 for _ in rows)
     except csv.Error as error:
         raise DataError(f"{name}: can't be read as CSV: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
     if not columns:
         raise DataError(f"{name}: the file is empty")
     return TableShape(count, columns)

@@ -121,7 +121,7 @@ def test_damaged_footer_is_never_a_defect(footer: bytes) -> None:
     assert isinstance(columns, int)
 
 
-@pytest.mark.parametrize("content", ["", "\n\n", '"' + "x" * 200_000])
+@pytest.mark.parametrize("content", ["", "\n\n", '"' + "x" * 10_000_001])
 def test_file_that_is_no_table_is_reported_in_one_line(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError, match=r"t\.csv: ") as error:
         measure(write(tmp_path, content))

@@ -14,6 +14,7 @@ from training.search.grid import FamilyGrid
 CODE = (
     "training/data",
     "training/families",
+    "training/family_registry.py",
     "training/leaderboard.py",
     "training/metrics.py",
     "training/params.py",

@@ -49,6 +49,19 @@ class _Event(Recorder):
             self._call()
 
 
+class _Start(Recorder):
+    """Calls a function once, as soon as the first job has started to train."""
+
+    def __init__(self, call: Any) -> None:
+        super().__init__()
+        self._call = call
+
+    def started(self, *arguments: Any) -> None:
+        super().started(*arguments)
+        call, self._call = self._call, lambda: None
+        call()
+
+
 def _fault(action: str, code: str, **more: Any) -> dict[str, Any]:
     return {"action": action, "code": code, "status": 400, "message": f"{code}.", **more}
 
@@ -398,7 +411,7 @@ def test_one_of_two_instances_dies(
         job = stage.jobs(tmp_path.name)[-1]["TrainingJobName"]
         os.kill(stage.pid(job, "algo-2"), signal.SIGKILL)
 
-    result = stage.target(tmp_path, **two).train(_Event(1, kill))
+    result = stage.target(tmp_path, **two).train(_Start(kill))
 
     assert leaderboard_of(result.as_json()) == uninterrupted
     jobs = stage.jobs(tmp_path.name)
