@@ -8,14 +8,16 @@ libraries at the same time. The code of the worker process is in `training.searc
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Self
 
 from contract.errors import WorkerError
@@ -92,7 +94,8 @@ class Worker:
         while True:
             try:
                 self._wait_for_message()
-                message = self._connection.recv()
+                with self._watch_message():
+                    message = self._connection.recv()
             except (EOFError, OSError):
                 raise WorkerError(self._exit_reason()) from None
             match message:
@@ -116,6 +119,34 @@ class Worker:
             if waited >= HEARTBEAT_TIMEOUT_SECONDS:
                 self._process.kill()
                 raise WorkerError(f"the worker process has not responded for {waited:g} s")
+
+    @contextmanager
+    def _watch_message(self) -> Iterator[None]:
+        """Kill the process if it hangs in the middle of a message, of which a part is there."""
+        received, hangs = Event(), Event()
+
+        def watch() -> None:
+            waited = 0.0
+            while not received.wait(HEARTBEAT_SECONDS):
+                waited += HEARTBEAT_SECONDS
+                if waited >= HEARTBEAT_TIMEOUT_SECONDS:
+                    hangs.set()
+                    self._process.kill()
+                    # A process that the worker has started may hold the pipe's other end.
+                    with socket.socket(fileno=os.dup(self._connection.fileno())) as pipe:
+                        pipe.shutdown(socket.SHUT_RD)
+                    return
+
+        Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        except (EOFError, OSError):
+            if hangs.is_set():
+                reason = f"has not responded for {HEARTBEAT_TIMEOUT_SECONDS:g} s"
+                raise WorkerError(f"the worker process {reason}") from None
+            raise
+        finally:
+            received.set()
 
     def _exit_reason(self) -> str:
         try:

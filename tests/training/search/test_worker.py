@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import time
 from collections.abc import Iterator
 from multiprocessing import Pipe
@@ -58,6 +59,22 @@ def test_hung_worker_process_is_reported_in_one_line_and_killed(
     assert worker._process.returncode == -signal.SIGKILL
     runs = TrackingClient(long_grid).search_runs("")
     assert {run.info.run_name: run.info.status for run in runs}[PARENT_RUN_NAME] == "FAILED"
+
+
+def test_worker_process_that_hangs_within_a_message_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_module, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(worker_module, "HEARTBEAT_TIMEOUT_SECONDS", 1.0)
+    own, other = Pipe()
+    with Worker() as worker:
+        monkeypatch.setattr(worker, "_connection", own)
+        os.write(other.fileno(), struct.pack("!i", 1000) + b"a part")
+
+        with pytest.raises(WorkerError, match=r"^the worker process has not responded for 1 s$"):
+            next(worker._receive())
+
+        assert worker._process.wait(10) == -signal.SIGKILL
 
 
 def test_computing_worker_process_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
